@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the rest of the core knows of a simulator: a task, its layouts and its constructors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import gymnasium
+import mujoco
+import numpy as np
+
+from pwm_core.layout import ActionLayout, ObservationLayout
+
+
+class SingleEnvironment(gymnasium.Env):
+    """One world that exposes its MuJoCo model, for the ROS bridge, evaluation and video.
+
+    Actions are in ``[-1, 1]``; ``step`` is ``substeps`` calls of ``substep`` with rewards summed.
+    """
+
+    model: mujoco.MjModel
+    data: mujoco.MjData
+    substeps: int
+
+    def substep(self, action: np.ndarray) -> float:
+        """Advance one control step of the simulator with ``action [A]``; return its reward."""
+        raise NotImplementedError
+
+    def observation(self) -> np.ndarray:
+        """Return the observation ``[O]``, float32, of the present state."""
+        raise NotImplementedError
+
+
+class VectorEnvironment(Protocol):
+    """Many worlds at once, all episodes of one length."""
+
+    num_envs: int
+
+    def reset(self) -> np.ndarray:
+        """Start new episodes; return observations ``[N, O]`` float32."""
+        ...
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Apply ``[N, A]`` in ``[-1, 1]``: observations ``[N, O]``, rewards, terminated, truncated."""
+        ...
+
+
+class TrueDynamics(Protocol):
+    """The simulator as a function of its state, for planning on the true dynamics."""
+
+    def rollout(self, state: np.ndarray, action: np.ndarray) -> np.ndarray:
+        """Return rewards ``[N, T]`` of decisions ``[N, T, A]`` from full states ``[N, S]``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """A control task: a body, a reward, a rate and an episode length."""
+
+    name: str
+    """Published name, e.g. ``cartpole-swingup``."""
+    suite: str
+    """Suite it belongs to."""
+    body: str
+    """Tasks of one body share physics model and layouts."""
+    observation: ObservationLayout
+    """Meaning of the observation vector."""
+    action: ActionLayout
+    """Meaning of the action vector; the core works in ``[-1, 1]``."""
+    control_step: float
+    """Seconds per decision."""
+    episode_steps: int
+    """Decisions per episode."""
+    make_single: Callable[[int], SingleEnvironment]
+    """``make_single(seed)``: one environment."""
+    make_vector: Callable[[int, int], VectorEnvironment]
+    """``make_vector(n, seed)``: many environments."""
+    make_dynamics: Callable[[int], TrueDynamics]
+    """``make_dynamics(threads)``: the true dynamics for planning."""
+
+    @property
+    def discount(self) -> float:
+        """Discount per decision from the episode length (TD-MPC2's heuristic)."""
+        fifth = self.episode_steps / 5
+        return float(np.clip((fifth - 1) / fifth, 0.95, 0.995))
+
+    @property
+    def max_return(self) -> float:
+        """Highest possible return: each simulator step gives at most 1."""
+        return float(self.episode_steps * self.make_single(0).substeps)
