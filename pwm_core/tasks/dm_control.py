@@ -55,7 +55,8 @@ def _flatten(observation: Any) -> np.ndarray:
 def _load(domain: str, name: str, seed: int) -> Any:
     from dm_control import suite  # slow to import, and not needed to describe a task
 
-    return suite.load(domain, name, task_kwargs={"random": seed})
+    # No time limit of its own: the episode's end is ours, and a bridge may run on for hours.
+    return suite.load(domain, name, task_kwargs={"random": seed, "time_limit": float("inf")})
 
 
 class DmControlEnvironment(SingleEnvironment):
@@ -113,7 +114,10 @@ class DmControlEnvironment(SingleEnvironment):
 
 
 class EnvPoolEnvironment:
-    """Many worlds in EnvPool; every episode has the same length, so resets coincide."""
+    """Many worlds in EnvPool; every episode has the same length, so resets coincide.
+
+    EnvPool's own ``frame_skip`` returns only the last repeat's reward, so repeats are stepped here.
+    """
 
     def __init__(self, envpool_id: str, action_size: int, num_envs: int, seed: int) -> None:
         import envpool  # heavy shared libraries: loaded when a vector is made
@@ -125,8 +129,8 @@ class EnvPoolEnvironment:
             env_type="gymnasium",
             num_envs=num_envs,
             seed=seed,
-            frame_skip=ACTION_REPEAT,
-            max_episode_steps=EPISODE_STEPS,
+            frame_skip=1,
+            max_episode_steps=EPISODE_STEPS * ACTION_REPEAT,
         )
 
     @staticmethod
@@ -140,8 +144,11 @@ class EnvPoolEnvironment:
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         shaped = np.asarray(action, np.float64).reshape(self.num_envs, self._action_size)
-        observation, reward, terminated, truncated, _ = self._pool.step(shaped)
-        return self._stack(observation, self.num_envs), reward, terminated, truncated
+        total = np.zeros(self.num_envs)
+        for _ in range(ACTION_REPEAT):
+            observation, reward, terminated, truncated, _ = self._pool.step(shaped)
+            total += reward
+        return self._stack(observation, self.num_envs), total, terminated, truncated
 
 
 def _full_state(model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:

@@ -85,8 +85,3 @@ class Task:
         """Discount per decision from the episode length (TD-MPC2's heuristic)."""
         fifth = self.episode_steps / 5
         return float(np.clip((fifth - 1) / fifth, 0.95, 0.995))
-
-    @property
-    def max_return(self) -> float:
-        """Highest possible return: each simulator step gives at most 1."""
-        return float(self.episode_steps * self.make_single(0).substeps)
