@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables for people and, with ``--json``, for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_table(title: str, rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
+    """Print ``rows``; columns are the keys of the first row, floats with four digits."""
+    if as_json:
+        print(json.dumps(list(rows), indent=1))
+        return
+    table = Table(title=title, title_justify="left")
+    for name, value in rows[0].items():
+        table.add_column(name, justify="left" if isinstance(value, str) else "right")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row.values()))
+    Console(width=None if Console().is_terminal else 120).print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

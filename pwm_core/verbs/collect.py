@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pwm collect``: offline data of mixed quality."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pwm_core.data.behaviours import Behaviour, Correlated, SamplingMpc, Uniform
+from pwm_core.data.collect import collect, plan
+from pwm_core.data.dataset import Dataset
+from pwm_core.data.summary import behaviour_rows
+from pwm_core.tables import print_table
+from pwm_core.tasks import get_task
+
+
+@dataclass(frozen=True)
+class Collect:
+    """Collect an offline dataset of mixed quality. Interrupted runs go on where they stopped."""
+
+    tasks: tuple[str, ...] = ("cartpole-swingup", "cartpole-balance")
+    """Tasks to collect; ``pwm tasks`` lists them."""
+    out: Path = Path("runs/data")
+    """Dataset directory to create or complete."""
+    uniform: int = 6
+    """Episodes of uniform random actions per task."""
+    correlated: int = 14
+    """Episodes of correlated noise per task."""
+    mpc: int = 6
+    """Episodes of sampling MPC on the true dynamics per task and noise level."""
+    mpc_noise: tuple[float, ...] = (0.0, 0.2, 0.4, 0.7)
+    """Noise levels added to what the MPC executes (standard deviation, actions are in [-1, 1])."""
+    seed: int = 0
+    """Seed; the data depends on it and on nothing else."""
+    workers: int = os.cpu_count() or 1
+    """Processes."""
+    json: bool = False
+    """Print the table as JSON."""
+
+    def run(self) -> int:
+        """Collect, then print mean and best return per behaviour."""
+        behaviours: list[tuple[Behaviour, int]] = [
+            (Uniform(), self.uniform),
+            (Correlated(), self.correlated),
+            *((SamplingMpc(noise), self.mpc) for noise in self.mpc_noise),
+        ]
+        for task in self.tasks:
+            get_task(task)
+        collect(plan(self.tasks, behaviours, self.seed), self.out, self.workers)
+        print_table(f"Data in {self.out}", behaviour_rows(Dataset(self.out)), self.json)
+        return 0
