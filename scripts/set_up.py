@@ -223,7 +223,7 @@ class Shell:
         words = [str(word) for word in command]
         with self.log.open("a") as out:
             print("$", *words, file=out, flush=True)
-            # The child inherits the lock: should this process be killed, it lasts until the child ends.
+            # The child inherits the lock: if this process is killed, it lasts until the child ends.
             child = subprocess.Popen(
                 words, cwd=ROOT, env=self.variables, stdin=subprocess.DEVNULL, stdout=out,
                 stderr=subprocess.STDOUT, pass_fds=[self.lock],
