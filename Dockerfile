@@ -22,13 +22,14 @@ RUN apt-get update \
 
 # The image's own unprivileged user, in Ubuntu's images since 24.04.
 RUN install -d -o ubuntu -g ubuntu /home/ubuntu/pwm-deploy
+# hadolint ignore=DL3066
 USER ubuntu
 WORKDIR /home/ubuntu/pwm-deploy
 
 # An index with CPU builds of torch keeps gigabytes of CUDA out: --build-arg TORCH_INDEX=...
 ARG TORCH_INDEX=""
 COPY --chown=ubuntu:ubuntu . .
-RUN source /opt/ros/jazzy/setup.bash && TORCH_INDEX="${TORCH_INDEX}" make setup
+RUN . /opt/ros/jazzy/setup.bash && TORCH_INDEX="${TORCH_INDEX}" make setup
 
 ENTRYPOINT ["/home/ubuntu/pwm-deploy/scripts/docker_entrypoint.sh"]
 CMD ["bash"]
