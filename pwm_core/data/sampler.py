@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Windows of consecutive transitions; batch k is a pure function of the seed and k.
+
+Every episode is visited once per epoch, at a random offset, and no window crosses an episode's edge.
+Memory is one index per episode, whatever the number of transitions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pwm_core.data.dataset import Dataset, DatasetError, Episode
+
+
+@dataclass(frozen=True)
+class Windows:
+    """A batch of windows, time first."""
+
+    observation: Tensor
+    """``[horizon + 1, batch, O]``"""
+    action: Tensor
+    """``[horizon, batch, A]``; ``action[t]`` leads from ``observation[t]`` to ``observation[t+1]``."""
+    reward: Tensor
+    """``[horizon, batch]``"""
+    task: Tensor
+    """Task index ``[batch]``."""
+
+    def to(self, device: torch.device) -> Windows:
+        """Return the windows on ``device``."""
+        return Windows(*(t.to(device, non_blocking=True) for t in vars(self).values()))
+
+
+class WindowSampler:
+    """Draw windows of ``horizon`` decisions from ``episodes``."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        episodes: Sequence[Episode],
+        tasks: Sequence[str],
+        horizon: int,
+        batch: int,
+        seed: int,
+    ) -> None:
+        short = [e for e in episodes if e.length < horizon]
+        if short:
+            raise DatasetError(
+                f"{dataset.path}: an episode of {short[0].task} has {short[0].length} decisions, "
+                f"fewer than the horizon {horizon}: shorten the horizon or drop the episode"
+            )
+        if not episodes:
+            raise DatasetError(f"{dataset.path}: no episodes to sample from")
+        self._dataset = dataset
+        self._start = np.array([e.start for e in episodes])
+        self._choices = np.array([e.length - horizon + 1 for e in episodes])
+        index = {name: i for i, name in enumerate(tasks)}
+        self._task = np.array([index[e.task] for e in episodes])
+        self._horizon, self._batch, self._seed = horizon, batch, seed
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, int))
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        if self._order[0] != epoch:
+            rng = np.random.default_rng([self._seed, 0, epoch])
+            self._order = epoch, rng.permutation(len(self._start))
+        return self._order[1]
+
+    def _episodes(self, batch_number: int) -> np.ndarray:
+        places = np.arange(batch_number * self._batch, (batch_number + 1) * self._batch)
+        epochs, within = np.divmod(places, len(self._start))
+        chosen = np.empty(self._batch, int)
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            chosen[here] = self._permutation(int(epoch))[within[here]]
+        return chosen
+
+    def batch(self, number: int) -> Windows:
+        """Return batch ``number``; the same number gives the same windows."""
+        episode = self._episodes(number)
+        rng = np.random.default_rng([self._seed, 1, number])
+        first = self._start[episode] + rng.integers(self._choices[episode])
+        rows = first + np.arange(self._horizon + 1)[:, None]
+        return Windows(
+            torch.from_numpy(self._dataset.observation[rows]),
+            torch.from_numpy(self._dataset.action[rows[1:]]),
+            torch.from_numpy(self._dataset.reward[rows[1:]]),
+            torch.from_numpy(self._task[episode]),
+        )

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The run directory of a training stage: configuration, metrics, provenance, checkpoints."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.tensorboard.writer import SummaryWriter
+
+import pwm_core
+from pwm_core.errors import PwmError
+from pwm_core.files import write_atomically
+
+
+class RunDirectoryError(PwmError):
+    """The directory belongs to a run with another configuration or other inputs."""
+
+
+def plain(value: Any) -> Any:
+    """Return ``value`` as JSON would: dataclasses as dictionaries, paths as text, tuples as lists."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    return json.loads(json.dumps(value, default=str))
+
+
+def git_revision() -> str:
+    """Return the source's commit, with ``+changes`` when the tree differs; ``unknown`` without git."""
+    source = Path(pwm_core.__file__).parent
+    try:
+        run = ["git", "-C", str(source), "describe", "--always", "--abbrev=40", "--dirty=+changes"]
+        return subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def machine() -> dict[str, Any]:
+    """Return what a reader needs to place a figure: processor count, platform, versions."""
+    return {
+        "cpus": os.cpu_count(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+class RunDirectory:
+    """Open a run: the same configuration resumes, another one is refused by name."""
+
+    def __init__(
+        self, path: Path, stage: str, config: Any, inputs: Mapping[str, str], resume_at: int | None
+    ) -> None:
+        """``inputs`` are names and hashes of what the run reads.
+
+        ``resume_at`` is the step of the checkpoint found, or ``None`` for a run from the start;
+        metrics written after that step by an interrupted run are dropped.
+        """
+        self.path = path
+        identity = {"stage": stage, "config": plain(config), "inputs": dict(inputs)}
+        file = path / "config.json"
+        if file.is_file():
+            _require_same(file, json.loads(file.read_text()), identity)
+        else:
+            provenance = {"git": git_revision(), "machine": machine()}
+            write_atomically(file, json.dumps(identity | provenance, indent=1))
+        self._trim_metrics(resume_at)
+        self._metrics = open(path / "metrics.jsonl", "a", buffering=1)  # noqa: SIM115
+        self._board = SummaryWriter(str(path), purge_step=resume_at)
+
+    def _trim_metrics(self, resume_at: int | None) -> None:
+        file = self.path / "metrics.jsonl"
+        lines = file.read_text().splitlines() if file.is_file() and resume_at is not None else []
+        kept = [line for line in lines if _step(line) is not None and _step(line) <= resume_at]
+        write_atomically(file, "".join(line + "\n" for line in kept))
+
+    def log(self, step: int, figures: Mapping[str, Any]) -> None:
+        """Write one line of metrics; scalars also go to TensorBoard."""
+        self._metrics.write(json.dumps({"step": step, **figures}) + "\n")
+        for name, value in figures.items():
+            if isinstance(value, (int, float)):
+                self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flush and close the metrics."""
+        self._metrics.close()
+        self._board.close()
+
+
+def _step(line: str) -> int | None:
+    try:
+        return json.loads(line)["step"]
+    except json.JSONDecodeError:
+        return None  # the line a crash cut short
+
+
+def _require_same(file: Path, stored: dict[str, Any], identity: dict[str, Any]) -> None:
+    for key in ("stage", "config", "inputs"):
+        if stored.get(key) != identity[key]:
+            old, new = stored.get(key), identity[key]
+            if isinstance(old, dict) and isinstance(new, dict):
+                names = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+                detail = "; ".join(f"{k} was {old.get(k)!r}, now {new.get(k)!r}" for k in names)
+            else:
+                detail = f"was {old!r}, now {new!r}"
+            raise RunDirectoryError(
+                f"{file.parent} holds a run with another {key}: {detail}. "
+                "Choose another directory, or delete this one to start over"
+            )
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Return the metrics of a run directory, in order."""
+    lines = (path / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines if _step(line) is not None]
