@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read a policy bundle ``NAME.onnx``: the graph and its contract, without torch.
+
+Everything but the graph lives in the model's ``metadata_props`` under :data:`METADATA_KEY`, as
+JSON; ``docs`` and the writer share this module's constants.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from pwm_core.errors import PwmError
+from pwm_core.layout import ActionLayout, ObservationLayout
+
+SCHEMA_VERSION = 1
+METADATA_KEY = "pwm_bundle"
+INPUT, OUTPUT = "observation", "action"
+REQUIRED = (
+    "schema_version",
+    "name",
+    "task",
+    "control_step",
+    "observation",
+    "observation_hash",
+    "action",
+    "action_hash",
+)
+WARM_UP_RUNS = 3
+
+
+class BundleError(PwmError, ValueError):
+    """A bundle cannot be used; the message names the file and the exact reason."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A loaded, checked and warmed-up policy."""
+
+    name: str
+    """Name its author gave it."""
+    task: str
+    """Task it was trained for."""
+    control_step: float
+    """Seconds between decisions."""
+    observation: ObservationLayout
+    """Layout of the input, raw units."""
+    action: ActionLayout
+    """Layout of the output, actuator units."""
+    metadata: dict[str, Any]
+    """The whole metadata, as stored."""
+    sha256: str
+    """Digest of the file."""
+    path: Path
+    """Where it was read."""
+    session: onnxruntime.InferenceSession
+    """ONNX Runtime session on one thread."""
+
+    @classmethod
+    def load(cls, path: str | Path) -> Bundle:
+        """Read, check and warm up ``path``; :class:`BundleError` says what is wrong with it."""
+        path = Path(path)
+        try:
+            return cls._load(path)
+        except BundleError as error:
+            raise BundleError(f"bundle {path.name}: {error}") from error.__cause__
+
+    @classmethod
+    def _load(cls, path: Path) -> Bundle:
+        content = _read(path)
+        session = _session(content)
+        metadata = _metadata(session)
+        observation = _layout(ObservationLayout, metadata, "observation")
+        action = _layout(ActionLayout, metadata, "action")
+        _check_graph(session.get_inputs(), INPUT, observation.size)
+        _check_graph(session.get_outputs(), OUTPUT, action.size)
+        bundle = cls(
+            name=metadata["name"],
+            task=metadata["task"],
+            control_step=_control_step(metadata),
+            observation=observation,
+            action=action,
+            metadata=metadata,
+            sha256=hashlib.sha256(content).hexdigest(),
+            path=path,
+            session=session,
+        )
+        bundle._warm_up()
+        return bundle
+
+    def act(self, observation: np.ndarray) -> np.ndarray:
+        """Map one observation ``[O]`` in raw units to an action ``[A]`` in actuator units."""
+        batch = np.asarray(observation, np.float32).reshape(1, self.observation.size)
+        return self.session.run([OUTPUT], {INPUT: batch})[0][0]
+
+    def require(
+        self,
+        task: str | None = None,
+        observation: ObservationLayout | None = None,
+        action: ActionLayout | None = None,
+        control_step: float | None = None,
+    ) -> None:
+        """Raise :class:`BundleError` with the exact differences unless the bundle fits."""
+        reasons = []
+        if task is not None and task != self.task:
+            reasons.append(f"made for task {self.task}, expected {task}")
+        for kind, mine, wanted in (
+            (INPUT, self.observation, observation),
+            (OUTPUT, self.action, action),
+        ):
+            reasons += _layout_difference(kind, mine, wanted)
+        if control_step is not None and not np.isclose(control_step, self.control_step, rtol=1e-6):
+            reasons.append(f"control step is {self.control_step} s, expected {control_step} s")
+        if reasons:
+            raise BundleError(f"bundle {self.path.name}: {'; '.join(reasons)}")
+
+    def _warm_up(self) -> None:
+        zeros = np.zeros(self.observation.size, np.float32)
+        try:
+            for _ in range(WARM_UP_RUNS):
+                action = self.act(zeros)
+        except Exception as error:  # ONNX Runtime raises its own, undocumented classes
+            raise BundleError(f"the graph does not run: {error}") from error
+        if action.shape != (self.action.size,):
+            raise BundleError(f"the graph returns {action.shape}, expected ({self.action.size},)")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"cannot be read: {error.strerror} ({path})") from error
+    if not content:
+        raise BundleError("the file is empty")
+    return content
+
+
+def _session(content: bytes) -> onnxruntime.InferenceSession:
+    """Make a session that keeps to one thread and never spins.
+
+    Reading from memory makes the digest that of the graph that runs, and refuses external data.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime raises its own, undocumented classes
+        if "external" in str(error).lower():
+            raise BundleError("weights are in another file; a bundle must hold its own") from error
+        raise BundleError(f"not a complete ONNX model (truncated?): {error}") from error
+
+
+def _metadata(session: onnxruntime.InferenceSession) -> dict[str, Any]:
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is None:
+        raise BundleError(f"has no metadata {METADATA_KEY!r}; write it with `pwm export`")
+    try:
+        metadata = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BundleError(f"metadata is not JSON: {error}") from error
+    if not isinstance(metadata, dict):
+        raise BundleError(f"metadata is a JSON {type(metadata).__name__}, expected an object")
+    version = metadata.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise BundleError(f"schema version is {version!r}, this reader knows {SCHEMA_VERSION}")
+    missing = [key for key in REQUIRED if key not in metadata]
+    if missing:
+        raise BundleError(f"metadata lacks {', '.join(missing)}")
+    return metadata
+
+
+def _layout(kind: type, metadata: dict[str, Any], key: str) -> Any:
+    try:
+        layout = kind.from_json(metadata[key])
+    except (TypeError, ValueError) as error:
+        raise BundleError(f"{key} layout cannot be read: {error}") from error
+    stored = metadata[f"{key}_hash"]
+    if stored != layout.hash():
+        raise BundleError(
+            f"{key} layout does not match its own hash ({layout.hash()}, stored {stored}): "
+            "the metadata was edited"
+        )
+    return layout
+
+
+def _control_step(metadata: dict[str, Any]) -> float:
+    step = metadata["control_step"]
+    if not isinstance(step, int | float) or not 0 < step < float("inf"):
+        raise BundleError(f"control step is {step!r}, expected seconds > 0")
+    return float(step)
+
+
+def _check_graph(values: list[Any], name: str, size: int) -> None:
+    names = [value.name for value in values]
+    if names != [name]:
+        raise BundleError(f"graph has {names} where [{name!r}] is expected")
+    shape = values[0].shape
+    if values[0].type != "tensor(float)" or len(shape) != 2:
+        raise BundleError(f"{name} is {values[0].type} {shape}, expected float32 [batch, {size}]")
+    if isinstance(shape[1], int) and shape[1] != size:
+        raise BundleError(f"graph's {name} has {shape[1]} entries, its layout has {size}")
+
+
+def _layout_difference(kind: str, mine: Any, wanted: Any) -> list[str]:
+    if wanted is None:
+        return []
+    differences = wanted.difference(mine)
+    if differences and mine.size != wanted.size:
+        differences.insert(0, f"it has {mine.size} entries, expected {wanted.size}")
+    return [f"{kind} layout: {difference}" for difference in differences]

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One simulated body under a task: episodes, the newest command, and their bookkeeping. No ROS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from pwm_core.tasks import SingleEnvironment, Task, get_task
+
+
+class CommandRefused(ValueError):
+    """A command cannot be applied to this body; the message says why."""
+
+
+class World:
+    """A task's environment, stepped one simulator step at a time.
+
+    ``step`` counts observations over all episodes, from 1. A ``fault`` (the physics diverged) stops
+    everything until the next reset; ``observation`` is always the last finite one.
+    """
+
+    def __init__(
+        self, task: str, seed: int, find_task: Callable[[str], Task] = get_task
+    ) -> None:
+        self._find_task = find_task
+        self._seed = seed
+        self._environments: dict[str, SingleEnvironment] = {}
+        self.task = find_task(task)
+        self.step = 0
+        self.episode = -1
+        self.time = 0.0  # simulated seconds over all episodes
+        self.prepare(task)
+        self.reset()
+
+    @property
+    def environment(self) -> SingleEnvironment:
+        """The environment of the present task."""
+        return self._environments[self.task.name]
+
+    @property
+    def substep_seconds(self) -> float:
+        """Simulated seconds per :meth:`substep`."""
+        return self.task.control_step / self.environment.substeps
+
+    @property
+    def ended(self) -> bool:
+        """Whether the episode is over."""
+        return self.terminated or self.truncated
+
+    @property
+    def halted(self) -> bool:
+        """Whether only a reset can go on from here."""
+        return self.ended or self.fault is not None
+
+    @property
+    def answered(self) -> bool:
+        """Whether a command has answered the present observation."""
+        return self._answered == self.step
+
+    def prepare(self, task: str) -> Task:
+        """Make the environment of ``task`` ready, which may take a while.
+
+        Raises ``ValueError`` when the task is unknown or belongs to another body.
+        """
+        wanted = self._find_task(task)
+        if wanted.body != self.task.body:
+            raise ValueError(
+                f"task {wanted.name} is for body {wanted.body}; this world simulates "
+                f"{self.task.body}: start another bridge for it"
+            )
+        if task not in self._environments:
+            self._environments[task] = wanted.make_single(self._seed)
+        return wanted
+
+    def reset(self, seed: int | None = None, task: str | None = None) -> None:
+        """Start an episode; without ``seed``: the world's seed plus the number of the episode."""
+        if task is not None:
+            self.task = self.prepare(task)
+        self.episode += 1
+        observation, _ = self.environment.reset(
+            seed=self._seed + self.episode if seed is None else seed
+        )
+        self.step += 1
+        self.first_step = self.step
+        self.layout_hash = self.task.observation.hash()
+        self.episode_step = 0
+        self.observation = observation
+        self.reward = 0.0
+        self.episode_return = 0.0
+        self.terminated = self.truncated = False
+        self.fault: str | None = None
+        self._command = self.task.action.safe
+        self._answered = 0
+        self._substep = 0
+        self._reward = 0.0
+
+    def offer(
+        self, names: Sequence[str], values: Sequence[float], step: int, exact: bool = False
+    ) -> bool:
+        """Take a command in actuator units that answers observation ``step``.
+
+        Returns False for a stale one: of an earlier episode, older than what is applied or, with
+        ``exact``, anything but the first answer to the present observation. Values are clipped to
+        the limits. Raises :class:`CommandRefused` for anything that does not fit the body.
+        """
+        command = self._by_name(names, values)
+        if not max(self.first_step, self._answered) <= step <= self.step:
+            return False
+        if exact and (step != self.step or self.answered):
+            return False
+        self._command = command
+        self._answered = step
+        return True
+
+    def substep(self, time_limit: bool = True) -> bool:
+        """Advance one simulator step under the newest command; True when a decision is complete."""
+        action = self.task.action.to_normalised(self._command).astype(np.float32)
+        try:
+            self._reward += self.environment.substep(action)
+        except Exception as error:  # simulators raise what they like; the world must survive it
+            return self._diverge(f"{type(error).__name__}: {error}")
+        self.time += self.substep_seconds
+        self._substep += 1
+        if self._substep < self.environment.substeps:
+            return False
+        return self._complete(time_limit)
+
+    def decide(self, time_limit: bool = True) -> None:
+        """Advance to the end of the decision."""
+        while not self.halted and not self.substep(time_limit):
+            pass
+
+    def _complete(self, time_limit: bool) -> bool:
+        observation = self.environment.observation()
+        if not (np.isfinite(observation).all() and np.isfinite(self._reward)):
+            return self._diverge("the observation or the reward is not finite")
+        self.observation = observation
+        self.reward = self._reward
+        self.episode_return += self._reward
+        self._substep, self._reward = 0, 0.0
+        self.step += 1
+        self.episode_step += 1
+        self.truncated = time_limit and self.episode_step >= self.task.episode_steps
+        return True
+
+    def _diverge(self, reason: str) -> bool:
+        self.fault = (
+            f"physics of {self.task.name} diverged in episode {self.episode} after "
+            f"{self.episode_step} decisions: {reason}"
+        )
+        return False
+
+    def _by_name(self, names: Sequence[str], values: Sequence[float]) -> np.ndarray:
+        layout = self.task.action
+        if len(names) != len(values):
+            raise CommandRefused(f"{len(names)} names but {len(values)} values")
+        missing = sorted(set(layout.names) - set(names))
+        extra = sorted(set(names) - set(layout.names))
+        if missing or extra or len(names) != layout.size:
+            raise CommandRefused(
+                f"actuators are {list(layout.names)}, got {list(names)}"
+                + (f"; missing {missing}" if missing else "")
+                + (f"; unknown {extra}" if extra else "")
+            )
+        position = {name: i for i, name in enumerate(names)}
+        command = np.array([values[position[name]] for name in layout.names], np.float32)
+        if not np.isfinite(command).all():
+            raise CommandRefused(f"values are not finite: {dict(zip(names, values))}")
+        return np.clip(command, layout.low, layout.high)

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The control loop: a thread that turns the newest observation into a command. No ROS."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pwm_policy.guard import ActionGuard
+from pwm_policy.loop_statistics import LoopStatistics
+from pwm_policy.slot import ActivePolicy, PolicySlot
+
+FRESH_PERIODS = 1.5
+"""An observation older than this many control steps is stale: its action is held."""
+PHASE = 0.15
+"""A clock-triggered tick follows the arrival of observations by this part of a control step."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One observation that passed the guard."""
+
+    step: int
+    data: np.ndarray
+    arrived: float
+    """Seconds, monotonic."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a tick decided."""
+
+    policy: str
+    epoch: int
+    sequence: int
+    observation_step: int
+    values: np.ndarray
+    safe: bool
+
+
+Decision = tuple[ActivePolicy, np.ndarray]
+"""An action ``[A]`` and the policy that chose it."""
+
+
+class Inbox:
+    """Holds the newest observation; the executor puts, the loop takes."""
+
+    def __init__(self) -> None:
+        self._arrival = threading.Condition()
+        self._closed = False
+        self._count = 0
+        self.newest: Sample | None = None
+
+    def put(self, sample: Sample) -> None:
+        """Replace the newest observation."""
+        with self._arrival:
+            self.newest = sample
+            self._count += 1
+            self._arrival.notify_all()
+
+    def close(self) -> None:
+        """Wake every waiter for good."""
+        with self._arrival:
+            self._closed = True
+            self._arrival.notify_all()
+
+    def wait(self, seen: int, timeout: float) -> int:
+        """Wait for an arrival after number ``seen``; return the number of the newest."""
+        with self._arrival:
+            self._arrival.wait_for(lambda: self._closed or self._count > seen, timeout)
+            return self._count
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """How the loop is driven."""
+
+    trigger: str
+    """``clock`` (absolute deadlines) or ``observation`` (each arrival)."""
+    control_step: float
+    """Seconds between ticks."""
+    stale_timeout: float
+    """Age in seconds after which the safe action replaces the held one."""
+
+
+class ControlLoop(threading.Thread):
+    """Ticks until stopped; the last command it emits is the safe action.
+
+    ``emit`` publishes a command. ``swapped`` hears of the first action after each swap.
+    ``failed`` hears of an exception in the loop, which has ended it.
+    """
+
+    def __init__(
+        self,
+        settings: LoopSettings,
+        slot: PolicySlot,
+        guard: ActionGuard,
+        statistics: LoopStatistics,
+        emit: Callable[[Command], None],
+        swapped: Callable[[], None],
+        failed: Callable[[Exception], None],
+        sequence: int = 0,
+    ) -> None:
+        super().__init__(name="control_loop", daemon=True)
+        self.inbox = Inbox()
+        self.emergency_stop = False
+        self.sequence = sequence
+        self._settings, self._slot, self._guard = settings, slot, guard
+        self._statistics = statistics
+        self._emit, self._swapped, self._failed = emit, swapped, failed
+        self._stopped = threading.Event()
+        self._held: Decision | None = None
+
+    def run(self) -> None:
+        try:
+            if self._settings.trigger == "clock":
+                self._run_on_clock()
+            else:
+                self._run_on_observations()
+        except Exception as error:  # whatever it is, the robot must not keep the last command
+            self._failed(error)
+        finally:
+            self._emit(self._safe_command(self.inbox.newest))
+
+    def stop(self) -> None:
+        """End the loop; returns when the safe action has been emitted."""
+        self._stopped.set()
+        self.inbox.close()
+        self.join(timeout=5.0)
+
+    def _run_on_clock(self) -> None:
+        self._wait_for_first()
+        period = self._settings.control_step
+        newest = self.inbox.newest
+        deadline = (newest.arrived if newest else time.monotonic()) + PHASE * period
+        while not self._stopped.wait(max(0.0, deadline - time.monotonic())):
+            self._tick(time.monotonic())
+            deadline += period
+            missed = int(max(0.0, time.monotonic() - deadline) // period)
+            self._statistics.count("missed_ticks", missed)
+            deadline += missed * period  # whole periods, so that the phase stays
+
+    def _wait_for_first(self) -> None:
+        """Stay silent until there is something to answer."""
+        while self.inbox.newest is None and not self._stopped.is_set():
+            self.inbox.wait(0, 0.5)
+
+    def _run_on_observations(self) -> None:
+        seen = 0
+        while not self._stopped.is_set():
+            count = self.inbox.wait(seen, self._settings.stale_timeout)
+            if self._stopped.is_set():
+                return
+            if self.inbox.newest is not None:
+                self._tick(time.monotonic())
+            seen = count
+
+    def _tick(self, now: float) -> None:
+        policy, sample = self._slot.active, self.inbox.newest
+        self._statistics.tick(now)
+        self._held = None if self.emergency_stop else self._decide(policy, sample, now)
+        if self._held is None:
+            self._emit(self._safe_command(sample))
+            return
+        decided_by, values = self._held
+        self._emit(self._command(decided_by, sample, values, safe=False))
+        if self._slot.acted(decided_by):
+            self._swapped()
+
+    def _decide(self, policy: ActivePolicy, sample: Sample | None, now: float) -> Decision | None:
+        """Return what to do about ``sample``, or None when only the safe action is left."""
+        age = float("inf") if sample is None else now - sample.arrived
+        if age > FRESH_PERIODS * self._settings.control_step:
+            self._statistics.count("stale_inputs")
+            return self._held if age <= self._settings.stale_timeout else None
+        started = time.perf_counter()
+        action = policy.act(sample.data, now)
+        self._statistics.inference(time.perf_counter() - started)
+        if not np.isfinite(action).all():
+            self._statistics.count("invalid_outputs")
+            return None
+        limited, moved = self._guard.limit(action)
+        if moved:
+            self._statistics.count("limited_actions")
+        return policy, limited
+
+    def _safe_command(self, sample: Sample | None) -> Command:
+        self._statistics.count("safe_actions")
+        return self._command(self._slot.active, sample, self._guard.safe, safe=True)
+
+    def _command(
+        self, policy: ActivePolicy, sample: Sample | None, values: np.ndarray, safe: bool
+    ) -> Command:
+        self.sequence += 1
+        step = sample.step if sample else 0
+        return Command(policy.name, policy.epoch, self.sequence, step, values, safe)

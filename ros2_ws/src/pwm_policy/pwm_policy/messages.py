@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bundles, commands and figures as ROS messages."""
+
+from __future__ import annotations
+
+import json
+
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from pwm_interfaces.msg import Action, PolicyInfo
+
+from pwm_export.bundle import Bundle
+from pwm_policy.loop import Command
+
+
+def action_message(command: Command, names: tuple[str, ...], stamp: Time) -> Action:
+    """Return a command with the names of its actuators."""
+    message = Action(
+        policy=command.policy,
+        policy_epoch=command.epoch,
+        sequence=command.sequence,
+        observation_step=command.observation_step,
+        safe=command.safe,
+        names=list(names),
+        values=command.values.tolist(),
+    )
+    message.header.stamp = stamp
+    return message
+
+
+def policy_info(name: str, bundle: Bundle) -> PolicyInfo:
+    """Return what an operator wants to know of a bundle."""
+    return PolicyInfo(
+        name=name,
+        task=bundle.task,
+        control_step=bundle.control_step,
+        observation_hash=bundle.observation.hash(),
+        action_hash=bundle.action.hash(),
+        sha256=bundle.sha256,
+        created=str(bundle.metadata.get("created", "")),
+        provenance=json.dumps(bundle.metadata.get("provenance", {})),
+        evaluation=json.dumps(bundle.metadata.get("evaluation", {})),
+    )
+
+
+def diagnostic_message(
+    stamp: Time, name: str, level: bytes, text: str, values: dict[str, object]
+) -> DiagnosticArray:
+    """Return one diagnostic status; numbers are rounded for reading."""
+    status = DiagnosticStatus(level=level, name=name, message=text, hardware_id="policy")
+    for key, value in values.items():
+        shown = f"{value:.4f}" if isinstance(value, float) else str(value)
+        status.values.append(KeyValue(key=key, value=shown))
+    message = DiagnosticArray(status=[status])
+    message.header.stamp = stamp
+    return message

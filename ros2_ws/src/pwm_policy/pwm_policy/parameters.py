@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The policy node's parameters: description, type, range, and what is refused."""
+
+from __future__ import annotations
+
+from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+TRIGGERS = ("clock", "observation")
+
+
+def declare(node: Node) -> None:
+    """Declare every parameter; values given at start outside their range raise."""
+    _declare(node, "policy_dir", "", "Directory of NAME.onnx bundles; read by `configure`.")
+    _declare(node, "policy", "", "Policy to start with; empty: the first one for `task`.")
+    _declare(node, "task", "", "Task to start for when `policy` is empty; empty: any.")
+    _declare(
+        node,
+        "trigger",
+        "clock",
+        "clock: act at the bundle's rate on absolute deadlines; observation: act on each arrival "
+        "(lockstep simulation).",
+        additional_constraints=f"one of {', '.join(TRIGGERS)}",
+    )
+    _declare(
+        node,
+        "stale_timeout",
+        0.2,
+        "An action is held while its observation is late; after this many seconds the safe action "
+        "replaces it.",
+        floating_point_range=[FloatingPointRange(from_value=0.001, to_value=60.0)],
+    )
+    _declare(
+        node, "autostart", True, "Configure and activate when the node starts.", read_only=True
+    )
+
+
+def refusal(parameters: list[Parameter]) -> str:
+    """Return why a change of ``parameters`` cannot be made; empty if it can."""
+    for parameter in parameters:
+        if parameter.name == "trigger" and parameter.value not in TRIGGERS:
+            return f"trigger {parameter.value!r} is none of {', '.join(TRIGGERS)}"
+    return ""
+
+
+def _declare(node: Node, name: str, default: object, description: str, **constraints: object) -> None:
+    descriptor = ParameterDescriptor(name=name, description=description, **constraints)
+    node.declare_parameter(name, default, descriptor)

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The policies of one directory, by name. A caller can never name a path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pwm_export.bundle import Bundle, BundleError
+
+SUFFIX = ".onnx"
+
+
+class PolicyError(ValueError):
+    """A policy cannot be used; the message says why."""
+
+
+class PolicyRegistry:
+    """Loaded bundles that fit each other, and why the others were refused.
+
+    The reference of a registry, set by :meth:`select`, fixes layouts and rate for every policy.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory)
+        self.policies: dict[str, Bundle] = {}
+        self.refused: dict[str, str] = {}
+        self._reference: Bundle | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """Names that can be used, sorted."""
+        return sorted(self.policies)
+
+    def scan(self) -> None:
+        """Load every bundle of the directory; a bad one is noted and does not stop the others.
+
+        Raises :class:`PolicyError` when the directory is missing or holds no bundle.
+        """
+        if not self.directory.is_dir():
+            raise PolicyError(f"policy directory {self.directory} does not exist")
+        paths = sorted(self.directory.glob(f"*{SUFFIX}"))
+        if not paths:
+            raise PolicyError(f"policy directory {self.directory} holds no *{SUFFIX} bundle")
+        for path in paths:
+            try:
+                self.policies[path.stem] = Bundle.load(path)
+            except BundleError as error:
+                self.refused[path.stem] = str(error)
+
+    def select(self, name: str = "", task: str = "") -> str:
+        """Choose the first policy: ``name``, else the first for ``task``, else the first of all.
+
+        Every policy that does not fit it is refused. Returns the name; raises
+        :class:`PolicyError` when there is no such policy.
+        """
+        chosen = name or self._first_for(task)
+        reference = self.get(chosen)
+        self._reference = reference
+        for other in self.names:
+            try:
+                self._require_fit(self.policies[other])
+            except BundleError as error:
+                self.refused[other] = str(error)
+                del self.policies[other]
+        return chosen
+
+    def get(self, name: str) -> Bundle:
+        """Return a policy; :class:`PolicyError` with the reason or the known names otherwise."""
+        if name in self.policies:
+            return self.policies[name]
+        if name in self.refused:
+            raise PolicyError(f"policy {name!r} was refused: {self.refused[name]}")
+        known = ", ".join(self.names) or "none"
+        raise PolicyError(f"unknown policy {name!r}: the policies are {known}")
+
+    def load(self, name: str) -> Bundle:
+        """Read one bundle of the directory (again) without touching the registry.
+
+        Raises :class:`PolicyError` for a name that is no bundle of the directory or does not fit.
+        """
+        # Compared with the listing, never joined to the path: "../x" is just an unknown name.
+        paths = {path.stem: path for path in self.directory.glob(f"*{SUFFIX}")}
+        if name not in paths:
+            known = ", ".join(sorted(paths)) or "none"
+            raise PolicyError(f"no bundle {name!r} in the policy directory: there are {known}")
+        try:
+            bundle = Bundle.load(paths[name])
+            self._require_fit(bundle)
+        except BundleError as error:
+            raise PolicyError(str(error)) from error
+        return bundle
+
+    def put(self, name: str, bundle: Bundle) -> None:
+        """Add or replace a policy that :meth:`load` returned."""
+        self.policies[name] = bundle
+        self.refused.pop(name, None)
+
+    def _first_for(self, task: str) -> str:
+        if not self.policies:
+            reasons = "; ".join(self.refused.values())
+            raise PolicyError(f"no usable bundle in {self.directory}: {reasons}")
+        fitting = [name for name in self.names if self.policies[name].task == task]
+        if task and not fitting:
+            raise PolicyError(f"no policy for task {task}: the policies are {', '.join(self.names)}")
+        return (fitting or self.names)[0]
+
+    def _require_fit(self, bundle: Bundle) -> None:
+        reference = self._reference
+        if reference is not None:
+            bundle.require(
+                observation=reference.observation,
+                action=reference.action,
+                control_step=reference.control_step,
+            )

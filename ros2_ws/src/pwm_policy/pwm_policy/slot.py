@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which policy acts: swapped by one reference assignment between two ticks."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pwm_export.bundle import Bundle
+
+
+@dataclass(frozen=True)
+class ActivePolicy:
+    """A policy in its slot. Never changed, only replaced."""
+
+    name: str
+    bundle: Bundle
+    epoch: int
+    requested: float
+    """When the swap was requested, seconds monotonic."""
+    blend_from: Bundle | None = None
+    blend_seconds: float = 0.0
+
+    def act(self, observation: np.ndarray, now: float) -> np.ndarray:
+        """Return the action ``[A]`` for ``[O]``, blended from the predecessor's just after a swap."""
+        action = self.bundle.act(observation)
+        elapsed = now - self.requested
+        if self.blend_from is None or elapsed >= self.blend_seconds:
+            return action
+        weight = elapsed / self.blend_seconds
+        return weight * action + (1.0 - weight) * self.blend_from.act(observation)
+
+
+class PolicySlot:
+    """The active policy, the one before it, and how fast the last swap was.
+
+    The control loop reads ``active`` once per tick; services write from another thread.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._epoch = 0
+        self._unanswered: int | None = None
+        self.active: ActivePolicy | None = None
+        self.previous: ActivePolicy | None = None
+        self.swap_latency = math.nan
+        """Seconds from the request of the last swap to its first action; NaN until known."""
+
+    def start(self, name: str, bundle: Bundle) -> None:
+        """Fill the slot afresh; the epoch goes on, for receivers that outlive a configuration."""
+        with self._lock:
+            self.active = ActivePolicy(name, bundle, self._next_epoch(), self._clock())
+            self.previous = None
+
+    def clear(self) -> None:
+        """Empty the slot."""
+        with self._lock:
+            self.active = self.previous = None
+
+    def swap(
+        self, name: str, bundle: Bundle, blend_seconds: float = 0.0, requested: float | None = None
+    ) -> ActivePolicy:
+        """Let ``bundle`` act from the next tick; return what it becomes."""
+        with self._lock:
+            requested = self._clock() if requested is None else requested
+            self.previous = self.active
+            blend_from = self.active.bundle if self.active and blend_seconds > 0 else None
+            swapped = ActivePolicy(
+                name, bundle, self._next_epoch(), requested, blend_from, blend_seconds
+            )
+            self._unanswered = swapped.epoch
+            self.active = swapped
+            return swapped
+
+    def acted(self, policy: ActivePolicy) -> bool:
+        """Note that ``policy`` has published an action; True for the first after a swap."""
+        if self._unanswered != policy.epoch:
+            return False
+        self._unanswered = None
+        self.swap_latency = self._clock() - policy.requested
+        return True
+
+    def _next_epoch(self) -> int:
+        self._epoch += 1
+        return self._epoch
