@@ -299,7 +299,7 @@ class SetUp:
             Stage("environment", "virtual environment .venv", place, self.make_environment, python),
             Stage("torch", self.about_torch(), b"".join(torch) + index, self.install_torch, python),
             Stage(
-                "project", "this project and what it needs (downloads about 600 MB)",
+                "project", "this project and what it needs (downloads about 550 MB)",
                 project, self.install_project, VENV / "bin" / "pwm",
             ),
             Stage(
@@ -329,7 +329,7 @@ class SetUp:
     def about_ros(self) -> str:
         if self.ros.native:
             return f"colcon, for the installed ROS 2 {self.ros.distro}"
-        return f"ROS 2 {self.ros.distro} as wheels, colcon (downloads about 100 MB)"
+        return f"ROS 2 {self.ros.distro} as wheels, colcon (downloads about 50 MB)"
 
     def pip_install(self, *arguments: str) -> None:
         """pip with the tested versions; packages build with the environment's own setuptools."""
