@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole episodes in the real simulator. Episode ``seed`` is the same world everywhere in the stack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from pwm_core.tasks import Task
+
+Act = Callable[[np.ndarray], np.ndarray]
+"""``act(observation [N, O]) -> action [N, A]`` in [-1, 1]."""
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """Results of evaluation episodes."""
+
+    returns: np.ndarray
+    """``[N]``"""
+    observation: np.ndarray
+    """``[T + 1, N, O]``"""
+
+
+def run_episodes(task: Task, act: Act, seeds: Sequence[int]) -> Episodes:
+    """Run one episode per seed, side by side; each starts from ``reset(seed=…)``."""
+    environments = [task.make_single(seed) for seed in seeds]
+    try:
+        seen = [np.stack([e.reset(seed=s)[0] for e, s in zip(environments, seeds, strict=True)])]
+        total = np.zeros(len(seeds))
+        running = np.ones(len(seeds), bool)
+        for _ in range(task.episode_steps):
+            action = act(seen[-1])
+            observation = seen[-1].copy()
+            for i in np.flatnonzero(running):
+                observation[i], reward, terminated, truncated, _ = environments[i].step(action[i])
+                total[i] += reward
+                running[i] = not (terminated or truncated)
+            seen.append(observation)
+        return Episodes(total, np.stack(seen))
+    finally:
+        for environment in environments:
+            environment.close()
+
+
+def deterministic(policy: nn.Module, device: torch.device | str = "cpu") -> Act:
+    """Return ``policy`` as a function of numpy observations."""
+
+    @torch.inference_mode()
+    def act(observation: np.ndarray) -> np.ndarray:
+        return policy(torch.from_numpy(observation).to(device)).cpu().numpy()
+
+    return act
+
+
+def uniform_random(task: Task, seed: int) -> Act:
+    """Return the policy that draws every action uniformly."""
+    rng = np.random.default_rng(seed)
+
+    def act(observation: np.ndarray) -> np.ndarray:
+        return rng.uniform(-1, 1, (len(observation), task.action.size))
+
+    return act

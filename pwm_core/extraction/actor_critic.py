@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Actor and critics on latents, and the policy a robot runs: encoder and actor in one module."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pwm_core.model.networks import Mish, SimNorm, initialise, mlp, renormalise
+from pwm_core.model.world_model import WorldModel, WorldModelConfig
+
+
+class Actor(nn.Module):
+    """``a = tanh(mu(z) + sigma · eps)``; sigma is learned per action and bounded below."""
+
+    def __init__(
+        self, latent: int, hidden: Sequence[int], actions: int, sigma_floor: float
+    ) -> None:
+        super().__init__()
+        self.mean = mlp([latent, *hidden, actions])
+        self.log_sigma = nn.Parameter(torch.full((actions,), -1.0))
+        self._floor = math.log(sigma_floor)
+
+    def sigma(self) -> Tensor:
+        """Return the exploration scale per action ``[A]``."""
+        return self.log_sigma.clamp(min=self._floor).exp()
+
+    def sample(self, z: Tensor, noise: Tensor) -> Tensor:
+        """Return actions ``[batch, A]`` in (-1, 1) for standard normal ``noise``."""
+        return torch.tanh(self.mean(z) + self.sigma() * noise)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Return the deterministic action ``[batch, A]``."""
+        return torch.tanh(self.mean(z))
+
+
+class StackedLinear(nn.Module):
+    """``members`` Linear layers in one batched product: ``[members, batch, in] -> […, out]``."""
+
+    def __init__(self, members: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        layers = [nn.Linear(inputs, outputs) for _ in range(members)]
+        for layer in layers:
+            initialise(layer)
+        self.weight = nn.Parameter(torch.stack([layer.weight.detach().T for layer in layers]))
+        self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+class StackedNorm(nn.Module):
+    """LayerNorm with its own gain and bias for each member."""
+
+    def __init__(self, members: int, width: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(members, 1, width))
+        self.bias = nn.Parameter(torch.zeros(members, 1, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addcmul(self.bias, functional.layer_norm(x, x.shape[-1:]), self.gain)
+
+
+class Critics(nn.Module):
+    """An ensemble of state-value functions, evaluated together."""
+
+    def __init__(self, latent: int, hidden: Sequence[int], members: int) -> None:
+        super().__init__()
+        sizes = [latent, *hidden]
+        layers: list[nn.Module] = []
+        for inputs, width in zip(sizes[:-1], sizes[1:], strict=True):
+            layers += [
+                StackedLinear(members, inputs, width),
+                StackedNorm(members, width),
+                Mish(),
+            ]
+        self.members = members
+        self.network = nn.Sequential(*layers, StackedLinear(members, sizes[-1], 1))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Return values ``[members, batch]`` of latents ``[batch, latent]``."""
+        return self.network(z.expand(self.members, *z.shape)).squeeze(-1)
+
+
+class Policy(nn.Module):
+    """Raw observation ``[batch, O]`` → normalisation → encoder → actor → action in [-1, 1].
+
+    The task embedding is folded into the bias of the encoder's first layer.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        model: WorldModelConfig,
+        observations: int,
+        actions: int,
+        hidden: Sequence[int],
+        sigma_floor: float,
+    ) -> None:
+        super().__init__()
+        self.encoder = mlp(
+            [observations, *[model.encoder_width] * model.encoder_layers, model.latent],
+            SimNorm(model.simnorm_group),
+        )
+        self.actor = Actor(model.latent, hidden, actions, sigma_floor)
+        self.register_buffer("mean", torch.zeros(observations))
+        self.register_buffer("scale", torch.ones(observations))
+
+    @torch.no_grad()
+    def adopt(self, world_model: WorldModel, task: int, actor: Actor) -> None:
+        """Copy encoder and normalisation of ``world_model`` for ``task``, and ``actor``."""
+        size = len(self.mean)
+        self.mean.copy_(world_model.observation_mean[task, :size])
+        self.scale.copy_(world_model.observation_scale[task, :size])
+        self.encoder.load_state_dict(
+            {
+                name: tensor[:, :size] if name == "0.weight" else tensor
+                for name, tensor in world_model.encoder.state_dict().items()
+            }
+        )
+        first, padded = self.encoder[0], world_model.observation_mean.shape[1]
+        embedding = renormalise(world_model.task_embedding)[task]
+        first.bias += world_model.encoder[0].weight[:, padded:] @ embedding
+        self.actor.load_state_dict(actor.state_dict())
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Return actions ``[batch, A]`` in [-1, 1]."""
+        return self.actor(self.encoder((observation - self.mean) / self.scale))
