@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A simulated robot and its policy: ``ros2 launch pwm_bringup sim.launch.py task:=cartpole-swingup``."""
+"""A simulated robot and its policy.
 
-from launch import LaunchContext, LaunchDescription
+ros2 launch pwm_bringup sim.launch.py task:=cartpole-swingup
+"""
+
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
+from launch import LaunchContext, LaunchDescription
 from pwm_bringup.simulation import DEFAULT_POLICY_DIR, DEFAULT_TASK, MODES, simulation_nodes
 
 BOOLEAN = {"choices": ["true", "false"]}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Start ROS 2 executables of the built workspace as processes, with or without an installed ROS 2."""
+"""Start executables of the built ROS 2 workspace, with ROS 2 installed or as wheels."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def install_prefix() -> Path:
     prefix = Path(os.environ.get("PWM_ROS_INSTALL") or repository / "install" / "ros")
     if not (prefix / "local_setup.bash").is_file():
         raise RosWorkspaceError(
-            f"no built ROS 2 workspace in {prefix}: run `make setup`, or name one in PWM_ROS_INSTALL"
+            f"no built ROS 2 workspace in {prefix}: run `make setup`, or set PWM_ROS_INSTALL"
         )
     return prefix
 

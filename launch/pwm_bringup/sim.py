@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``pwm sim``: a simulated robot and its policy as processes, where there is no ``ros2`` command."""
+"""``pwm sim``: a simulated robot and its policy, where there is no ``ros2`` command."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pwm_core.errors import PwmError
 
 @dataclass(frozen=True)
 class Sim:
-    """Start MuJoCo and the policy node over ROS 2, as `ros2 launch pwm_bringup sim.launch.py` does."""
+    """Start simulator and policy node, as `ros2 launch pwm_bringup sim.launch.py` does."""
 
     task: str = DEFAULT_TASK
     """Task to simulate (`pwm tasks` lists them)."""
@@ -88,8 +88,8 @@ class Sim:
             "in another terminal:\n"
             f"  ros2 topic echo {prefix}/policy_node/status\n"
             f"  ros2 service call {prefix}/policy_node/swap_policy pwm_interfaces/srv/SwapPolicy "
-            "\"{name: NAME}\"\n"
+            '"{name: NAME}"\n'
             f"  ros2 service call {prefix}/mujoco_bridge/reset pwm_interfaces/srv/ResetEpisode "
-            f"\"{{seed: 1, task: {self.task}}}\"\n"
+            f'"{{seed: 1, task: {self.task}}}"\n'
             f"  ros2 param set {prefix}/mujoco_bridge real_time_factor 0.5\n"
         )

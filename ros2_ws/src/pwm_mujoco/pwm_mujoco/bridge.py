@@ -7,6 +7,7 @@ that step, so a policy that answers within one simulator step acts without delay
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -54,9 +55,10 @@ class MujocoBridge(Node):
         super().__init__("mujoco_bridge")
         parameters.declare(self)
         self._check_parameters(list(self._parameters.values()))
-        self.world = World(
-            self.get_parameter("task").value, int(self.get_parameter("seed").value)
-        )
+        headless = self.get_parameter("headless").value
+        if headless:  # never renders: keep dm_control from looking for a display
+            os.environ.setdefault("MUJOCO_GL", "disabled")
+        self.world = World(self.get_parameter("task").value, int(self.get_parameter("seed").value))
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._stopping = False
@@ -68,7 +70,7 @@ class MujocoBridge(Node):
         self._create_interfaces()
         self._physics = threading.Thread(target=self._run_physics, name="physics", daemon=True)
         self._viewer = None
-        if not self.get_parameter("headless").value:
+        if not headless:
             self._viewer = Viewer(self.world, self._lock, self.get_logger().warning)
 
     def start(self) -> None:
@@ -240,9 +242,10 @@ class MujocoBridge(Node):
             time.sleep(delay)
         finally:
             self._changed.acquire()
-        if self._mode == "realtime" and not self.world.halted:
-            if self.world.substep(self._time_limit) or self.world.fault:
-                self._publish_state()
+        if self._mode != "realtime" or self.world.halted:
+            return  # changed while asleep
+        if self.world.substep(self._time_limit) or self.world.fault:
+            self._publish_state()
 
     # Publishing
 

@@ -14,7 +14,11 @@ def declare(node: Node) -> None:
     """Declare every parameter; values given at start outside their range raise."""
     read_only = {"read_only": True}
     _declare(
-        node, "task", "cartpole-swingup", "Task to start with (`pwm tasks` lists them).", **read_only
+        node,
+        "task",
+        "cartpole-swingup",
+        "Task to start with (`pwm tasks` lists them).",
+        **read_only,
     )
     _declare(
         node,
@@ -63,6 +67,8 @@ def refusal(parameters: list[Parameter]) -> str:
     return ""
 
 
-def _declare(node: Node, name: str, default: object, description: str, **constraints: object) -> None:
+def _declare(
+    node: Node, name: str, default: object, description: str, **constraints: object
+) -> None:
     descriptor = ParameterDescriptor(name=name, description=description, **constraints)
     node.declare_parameter(name, default, descriptor)

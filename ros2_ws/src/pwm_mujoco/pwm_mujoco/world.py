@@ -21,9 +21,7 @@ class World:
     everything until the next reset; ``observation`` is always the last finite one.
     """
 
-    def __init__(
-        self, task: str, seed: int, find_task: Callable[[str], Task] = get_task
-    ) -> None:
+    def __init__(self, task: str, seed: int, find_task: Callable[[str], Task] = get_task) -> None:
         self._find_task = find_task
         self._seed = seed
         self._environments: dict[str, SingleEnvironment] = {}
@@ -167,5 +165,5 @@ class World:
         position = {name: i for i, name in enumerate(names)}
         command = np.array([values[position[name]] for name in layout.names], np.float32)
         if not np.isfinite(command).all():
-            raise CommandRefused(f"values are not finite: {dict(zip(names, values))}")
+            raise CommandRefused(f"values are not finite: {dict(zip(names, values, strict=True))}")
         return np.clip(command, layout.low, layout.high)

@@ -35,4 +35,4 @@ class ActionGuard:
     def limit(self, action: np.ndarray) -> tuple[np.ndarray, bool]:
         """Return the action ``[A]`` inside its limits, and whether it had to be moved."""
         limited = np.clip(action, self._low, self._high)
-        return limited, bool(np.any(limited != action))
+        return limited, not np.allclose(limited, action, rtol=1e-6, atol=1e-6)

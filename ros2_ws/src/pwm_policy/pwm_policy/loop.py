@@ -134,11 +134,14 @@ class ControlLoop(threading.Thread):
 
     def _run_on_clock(self) -> None:
         self._wait_for_first()
+        if self._stopped.is_set():
+            return
         period = self._settings.control_step
-        newest = self.inbox.newest
-        deadline = (newest.arrived if newest else time.monotonic()) + PHASE * period
+        deadline = self.inbox.newest.arrived + PHASE * period
         while not self._stopped.wait(max(0.0, deadline - time.monotonic())):
-            self._tick(time.monotonic())
+            now = time.monotonic()
+            sample = self.inbox.newest
+            self._tick(sample, now, fresh=now - sample.arrived <= FRESH_PERIODS * period)
             deadline += period
             missed = int(max(0.0, time.monotonic() - deadline) // period)
             self._statistics.count("missed_ticks", missed)
@@ -150,19 +153,18 @@ class ControlLoop(threading.Thread):
             self.inbox.wait(0, 0.5)
 
     def _run_on_observations(self) -> None:
+        """An arrival is fresh however late this thread wakes: lockstep must stay reproducible."""
+        self._wait_for_first()
         seen = 0
         while not self._stopped.is_set():
-            count = self.inbox.wait(seen, self._settings.stale_timeout)
-            if self._stopped.is_set():
-                return
-            if self.inbox.newest is not None:
-                self._tick(time.monotonic())
-            seen = count
+            arrivals = self.inbox.wait(seen, self._settings.stale_timeout)
+            if not self._stopped.is_set():
+                self._tick(self.inbox.newest, time.monotonic(), fresh=arrivals > seen)
+            seen = arrivals
 
-    def _tick(self, now: float) -> None:
-        policy, sample = self._slot.active, self.inbox.newest
+    def _tick(self, sample: Sample, now: float, fresh: bool) -> None:
         self._statistics.tick(now)
-        self._held = None if self.emergency_stop else self._decide(policy, sample, now)
+        self._held = None if self.emergency_stop else self._decide(sample, now, fresh)
         if self._held is None:
             self._emit(self._safe_command(sample))
             return
@@ -171,12 +173,12 @@ class ControlLoop(threading.Thread):
         if self._slot.acted(decided_by):
             self._swapped()
 
-    def _decide(self, policy: ActivePolicy, sample: Sample | None, now: float) -> Decision | None:
+    def _decide(self, sample: Sample, now: float, fresh: bool) -> Decision | None:
         """Return what to do about ``sample``, or None when only the safe action is left."""
-        age = float("inf") if sample is None else now - sample.arrived
-        if age > FRESH_PERIODS * self._settings.control_step:
+        if not fresh:
             self._statistics.count("stale_inputs")
-            return self._held if age <= self._settings.stale_timeout else None
+            return self._held if now - sample.arrived <= self._settings.stale_timeout else None
+        policy = self._slot.active
         started = time.perf_counter()
         action = policy.act(sample.data, now)
         self._statistics.inference(time.perf_counter() - started)

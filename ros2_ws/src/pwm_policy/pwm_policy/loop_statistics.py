@@ -71,4 +71,8 @@ def _distribution(name: str, seconds: list[float]) -> dict[str, float]:
     p50, p99, top = (
         np.percentile(np.array(seconds) * 1e3, [50, 99, 100]) if seconds else [float("nan")] * 3
     )
-    return {f"{name}_p50_ms": float(p50), f"{name}_p99_ms": float(p99), f"{name}_max_ms": float(top)}
+    return {
+        f"{name}_p50_ms": float(p50),
+        f"{name}_p99_ms": float(p99),
+        f"{name}_max_ms": float(top),
+    }

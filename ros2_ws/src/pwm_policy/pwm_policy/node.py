@@ -68,6 +68,11 @@ class PolicyNode(LifecycleNode):
         self._create_interfaces()
         self._publish_status("started")
 
+    @property
+    def running(self) -> bool:
+        """Whether the node has not been finalized yet."""
+        return self._state_name != "finalized"
+
     def _create_interfaces(self) -> None:
         self._status = self.create_publisher(PolicyStatus, "~/status", LATCHED)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", COMMAND)
@@ -410,7 +415,8 @@ def main() -> int:
     _autostart(node)
     while not stopping.is_set():
         _spin_once(node, executor)
-    node.trigger_shutdown()
+    if node.running:
+        node.trigger_shutdown()
     executor.shutdown()
     node.destroy_node()
     rclpy.shutdown()
@@ -427,8 +433,6 @@ def _autostart(node: PolicyNode) -> None:
 def _spin_once(node: PolicyNode, executor: SingleThreadedExecutor) -> None:
     try:
         executor.spin_once(timeout_sec=0.1)
-    except rclpy.handle.InvalidHandle:
-        raise
     except Exception as error:
         # Jazzy's rclpy raises out of an invalid lifecycle transition; the robot must go on.
         node.get_logger().error(f"{type(error).__name__}: {error}")

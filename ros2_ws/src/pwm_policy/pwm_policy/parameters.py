@@ -44,6 +44,8 @@ def refusal(parameters: list[Parameter]) -> str:
     return ""
 
 
-def _declare(node: Node, name: str, default: object, description: str, **constraints: object) -> None:
+def _declare(
+    node: Node, name: str, default: object, description: str, **constraints: object
+) -> None:
     descriptor = ParameterDescriptor(name=name, description=description, **constraints)
     node.declare_parameter(name, default, descriptor)

@@ -101,7 +101,9 @@ class PolicyRegistry:
             raise PolicyError(f"no usable bundle in {self.directory}: {reasons}")
         fitting = [name for name in self.names if self.policies[name].task == task]
         if task and not fitting:
-            raise PolicyError(f"no policy for task {task}: the policies are {', '.join(self.names)}")
+            raise PolicyError(
+                f"no policy for task {task}: the policies are {', '.join(self.names)}"
+            )
         return (fitting or self.names)[0]
 
     def _require_fit(self, bundle: Bundle) -> None:

@@ -27,7 +27,7 @@ class ActivePolicy:
     blend_seconds: float = 0.0
 
     def act(self, observation: np.ndarray, now: float) -> np.ndarray:
-        """Return the action ``[A]`` for ``[O]``, blended from the predecessor's just after a swap."""
+        """Return the action ``[A]`` for ``[O]``; just after a swap, blended with the old one."""
         action = self.bundle.act(observation)
         elapsed = now - self.requested
         if self.blend_from is None or elapsed >= self.blend_seconds:
@@ -75,6 +75,7 @@ class PolicySlot:
                 name, bundle, self._next_epoch(), requested, blend_from, blend_seconds
             )
             self._unanswered = swapped.epoch
+            self.swap_latency = math.nan
             self.active = swapped
             return swapped
 
