@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 import time
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ def clock(seconds: float) -> str:
 
 
 class ProgressDisplay:
-    """A bar on a terminal, a line now and then in a log.
+    """A bar on a terminal; a line now and then in a log, and in worker processes that share a terminal.
 
     ``start`` is the count already done by an earlier run; it does not enter the rate.
     """
@@ -33,8 +34,12 @@ class ProgressDisplay:
         self._begin = time.monotonic()
         self._last_line = self._begin
         self._bar: Progress | None = None
-        if sys.stderr.isatty():
-            columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}")
+        if sys.stderr.isatty() and multiprocessing.parent_process() is None:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.fields[text]}"),
+            )
             self._bar = Progress(*columns, console=Console(stderr=True))
             self._row = self._bar.add_task(label, total=total, completed=start, text="")
 
@@ -44,7 +49,10 @@ class ProgressDisplay:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._bar:
             self._bar.stop()

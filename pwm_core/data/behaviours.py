@@ -42,7 +42,9 @@ def _run_open_loop(task: Task, action: np.ndarray, seed: int) -> Rollouts:
         observations.append(observation)
         rewards.append(reward)
     if not (terminated | truncated).all():
-        raise RuntimeError(f"{task.name}: episodes did not end after {task.episode_steps} decisions")
+        raise RuntimeError(
+            f"{task.name}: episodes did not end after {task.episode_steps} decisions"
+        )
     return Rollouts(np.stack(observations, 1), action, np.stack(rewards, 1))
 
 

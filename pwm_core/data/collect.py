@@ -38,9 +38,7 @@ class Job:
         return zlib.crc32(identity.encode()) % 2**31
 
 
-def plan(
-    tasks: Sequence[str], behaviours: Sequence[tuple[Behaviour, int]], seed: int
-) -> list[Job]:
+def plan(tasks: Sequence[str], behaviours: Sequence[tuple[Behaviour, int]], seed: int) -> list[Job]:
     """Return the jobs for so many episodes of each behaviour on each task."""
     return [
         Job(task, behaviour, first, min(EPISODES_PER_JOB, count - first), seed)

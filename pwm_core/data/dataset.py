@@ -249,9 +249,7 @@ class DatasetWriter:
                 file.flush()
                 os.fsync(file.fileno())
         total = float(np.sum(reward))
-        episode = Episode(
-            task, behaviour, seed, self._rows, len(reward), total, _checksum(*arrays)
-        )
+        episode = Episode(task, behaviour, seed, self._rows, len(reward), total, _checksum(*arrays))
         with open(self.path / "episodes.jsonl", "a") as file:
             file.write(json.dumps(asdict(episode)) + "\n")
             file.flush()

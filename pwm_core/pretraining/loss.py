@@ -42,9 +42,7 @@ def unroll(model: WorldModel, z: Tensor, action: Tensor, embedding: Tensor) -> T
     return torch.stack(latents)
 
 
-def world_model_loss(
-    model: WorldModel, windows: Windows, weights: LossWeights
-) -> WorldModelLoss:
+def world_model_loss(model: WorldModel, windows: Windows, weights: LossWeights) -> WorldModelLoss:
     """Latent consistency to the encoded future (no gradient into it) and reward cross-entropy."""
     horizon = windows.action.shape[0]
     embedding = model.embedding(windows.task)
@@ -54,9 +52,7 @@ def world_model_loss(
     latents = unroll(model, z, windows.action, embedding)
     rho = weights.rho ** torch.arange(horizon, device=z.device)
     consistency = ((latents[1:] - target).square().mean((1, 2)) * rho).mean()
-    logits = model.reward_logits(
-        latents[:-1], windows.action, embedding.expand(horizon, -1, -1)
-    )
+    logits = model.reward_logits(latents[:-1], windows.action, embedding.expand(horizon, -1, -1))
     reward = (model.two_hot.loss(logits, windows.reward).mean(1) * rho).mean()
     total = weights.consistency * consistency + weights.reward * reward
     return WorldModelLoss(total, consistency, reward)

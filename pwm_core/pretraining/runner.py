@@ -70,9 +70,7 @@ class PretrainingOptions:
     checkpoint_every: int = 250
 
 
-def observation_statistics(
-    dataset: Dataset, tasks: list[str]
-) -> tuple[torch.Tensor, torch.Tensor]:
+def observation_statistics(dataset: Dataset, tasks: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return mean and standard deviation ``[tasks, O]`` of the observations, per task."""
     means, scales = [], []
     for task in tasks:

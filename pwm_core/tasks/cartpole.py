@@ -11,8 +11,12 @@ from pwm_core.tasks.dm_control import dm_control_task
 OBSERVATION = ObservationLayout(
     (
         ObservationChannel("slider/position", "m", "joint_states", "slider", "position"),
-        ObservationChannel("hinge_1/position/cos", "1", "joint_states", "hinge_1", "position", "cos"),
-        ObservationChannel("hinge_1/position/sin", "1", "joint_states", "hinge_1", "position", "sin"),
+        ObservationChannel(
+            "hinge_1/position/cos", "1", "joint_states", "hinge_1", "position", "cos"
+        ),
+        ObservationChannel(
+            "hinge_1/position/sin", "1", "joint_states", "hinge_1", "position", "sin"
+        ),
         ObservationChannel("slider/velocity", "m/s", "joint_states", "slider", "velocity"),
         ObservationChannel("hinge_1/velocity", "rad/s", "joint_states", "hinge_1", "velocity"),
     )

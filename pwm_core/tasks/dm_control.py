@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from mujoco import rollout
 
 from pwm_core.layout import ActionLayout, ObservationLayout
-from pwm_core.tasks.task import SingleEnvironment, Task
+from pwm_core.tasks.task import SingleEnvironment, Task, VectorEnvironment
 
 ACTION_REPEAT = 2
 EPISODE_STEPS = 500
@@ -43,7 +44,7 @@ def dm_control_task(
         control_step=simulator_step * ACTION_REPEAT,
         episode_steps=EPISODE_STEPS,
         make_single=partial(DmControlEnvironment, domain, name, action),
-        make_vector=partial(EnvPoolEnvironment, envpool_id, action.size),
+        make_vector=partial(_make_vector, domain, name, action, envpool_id),
         make_dynamics=partial(RolloutDynamics, domain, name, action, batch_reward),
     )
 
@@ -111,6 +112,33 @@ class DmControlEnvironment(SingleEnvironment):
 
     def close(self) -> None:
         self._environment.close()
+
+
+def _make_vector(
+    domain: str, name: str, action: ActionLayout, envpool_id: str, num_envs: int, seed: int
+) -> VectorEnvironment:
+    """Return EnvPool's environments; where it has no wheel (Python 3.10), dm_control's in a loop."""
+    if importlib.util.find_spec("envpool") is not None:
+        return EnvPoolEnvironment(envpool_id, action.size, num_envs, seed)
+    return DmControlVector(
+        [DmControlEnvironment(domain, name, action, seed + i) for i in range(num_envs)]
+    )
+
+
+class DmControlVector:
+    """Single worlds stepped one after the other."""
+
+    def __init__(self, environments: list[DmControlEnvironment]) -> None:
+        self._environments = environments
+        self.num_envs = len(environments)
+
+    def reset(self) -> np.ndarray:
+        return np.stack([environment.reset()[0] for environment in self._environments])
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        outcomes = [e.step(a) for e, a in zip(self._environments, action, strict=True)]
+        observation, reward, terminated, truncated = zip(*(o[:4] for o in outcomes), strict=True)
+        return np.stack(observation), *(np.array(x) for x in (reward, terminated, truncated))
 
 
 class EnvPoolEnvironment:

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pwm export``: policies as self-contained ONNX bundles, parity checked against torch."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pwm_core.data.dataset import Dataset
+from pwm_core.extraction.store import TrainedPolicy
+from pwm_core.files import sha256
+from pwm_core.pretraining.quality import exploited
+from pwm_core.tables import print_table
+from pwm_export.writer import export_policy
+
+PARITY_OBSERVATIONS = 1000
+REFUSED = 3
+
+
+@dataclass(frozen=True)
+class Export:
+    """Export policies as ONNX bundles that carry all a robot needs to know of them."""
+
+    policies: tuple[Path, ...]
+    """``policy.safetensors`` files; bundles are named after their tasks."""
+    data: Path = Path("runs/data")
+    """Dataset whose observations check the exported graph against torch."""
+    evaluation: Path | None = None
+    """Result of ``pwm eval --out``, to be kept in the bundle."""
+    out: Path = Path("runs/bundles")
+    """Directory of the bundles."""
+    force: bool = False
+    """Export even a policy that exploits its world model."""
+    json: bool = False
+    """Print the table as JSON."""
+
+    def run(self) -> int:
+        """Export and print a table of bundles."""
+        dataset = Dataset(self.data)
+        rows = []
+        for path in self.policies:
+            trained = TrainedPolicy.load(path)
+            problem = exploited(trained.record["training"])
+            if problem and not self.force:
+                print(f"refused: {trained.task.name}: {problem} (--force exports)", file=sys.stderr)
+                return REFUSED
+            rows.append(self._export(trained, dataset, self._evaluation(trained, path)))
+        print_table("Bundles", rows, self.json)
+        return 0
+
+    def _export(
+        self, trained: TrainedPolicy, dataset: Dataset, evaluation: dict[str, Any]
+    ) -> dict[str, Any]:
+        name = trained.task.name
+        observations = sample_observations(dataset, name, PARITY_OBSERVATIONS)
+        with warnings.catch_warnings():  # torch's exporter warns of its own internals
+            warnings.simplefilter("ignore")
+            logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+            bundle = export_policy(
+                trained, name, self.out / f"{name}.onnx", observations, evaluation
+            )
+        parity = bundle.metadata["parity"]
+        return {
+            "bundle": str(bundle.path),
+            "KiB": bundle.path.stat().st_size / 1024,
+            "rate (Hz)": 1 / bundle.control_step,
+            "max action error": f"{parity['max_abs_error']:.1e}",
+            "observations": parity["observations"],
+            "sha256": bundle.sha256[:12],
+        }
+
+    def _evaluation(self, trained: TrainedPolicy, path: Path) -> dict[str, Any]:
+        if self.evaluation is None:
+            return {}
+        stored = json.loads(self.evaluation.read_text())
+        if stored["policies"].get(trained.task.name) != sha256(path):
+            print(
+                f"note: {self.evaluation} judged another {trained.task.name} policy; left out",
+                file=sys.stderr,
+            )
+            return {}
+        score = next(
+            s
+            for s in stored["scores"]
+            if (s["task"], s["controller"]) == (trained.task.name, "extracted policy")
+        )
+        return {
+            "mean_return": score["mean"],
+            "interval": score["interval"],
+            "episodes": len(score["returns"]),
+        }
+
+
+def sample_observations(dataset: Dataset, task: str, count: int) -> np.ndarray:
+    """Return up to ``count`` observations ``[N, O]`` of ``task``, spread over its episodes."""
+    rows = np.concatenate([np.arange(e.start, e.rows.stop) for e in dataset.of_task(task)])
+    chosen = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
+    return np.array(dataset.observation[chosen][:, : dataset.tasks[task].observation.size])

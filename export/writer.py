@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write a policy bundle: one ONNX file with graph and contract, checked against torch."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from pwm_core.errors import PwmError
+from pwm_core.extraction.actor_critic import Policy
+from pwm_core.extraction.store import TrainedPolicy
+from pwm_core.layout import ActionLayout
+from pwm_core.run_directory import git_revision
+from pwm_export.bundle import INPUT, METADATA_KEY, OUTPUT, SCHEMA_VERSION, Bundle
+
+PARITY_LIMIT = 1e-5
+"""Largest absolute difference between ONNX Runtime's and torch's actions (actuator units)."""
+
+
+class ExportError(PwmError):
+    """The policy cannot be exported as asked."""
+
+
+class CommandedPolicy(nn.Module):
+    """A policy whose actions are commands in actuator units."""
+
+    low: Tensor
+    span: Tensor
+
+    def __init__(self, policy: Policy, layout: ActionLayout) -> None:
+        super().__init__()
+        self.policy = policy
+        self.register_buffer("low", torch.from_numpy(layout.low))
+        self.register_buffer("span", torch.from_numpy(layout.high - layout.low))
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Map ``[batch, O]`` to commands ``[batch, A]``."""
+        return self.low + (self.policy(observation) + 1) * 0.5 * self.span
+
+
+def export_policy(
+    trained: TrainedPolicy,
+    name: str,
+    path: Path,
+    observations: np.ndarray,
+    evaluation: Mapping[str, Any],
+) -> Bundle:
+    """Write ``path`` and return it as a robot would load it.
+
+    The exported graph is run on real ``observations [N, O]``; ``ExportError`` when an action differs
+    from torch's by more than :data:`PARITY_LIMIT`. The file appears only once it has passed.
+    """
+    network = CommandedPolicy(trained.policy, trained.task.action).eval()
+    graph = _graph(network, trained.task.observation.size)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.part.onnx")
+    metadata = _metadata(trained, name, evaluation)
+    try:
+        _save(graph, metadata, temporary)
+        error = parity_error(Bundle.load(temporary), network, observations)
+        if error > PARITY_LIMIT:
+            raise ExportError(
+                f"{name}: the exported action differs from torch's by {error:.2e}, "
+                f"more than {PARITY_LIMIT:.0e}; nothing was written"
+            )
+        metadata["parity"] = {"max_abs_error": error, "observations": len(observations)}
+        _save(graph, metadata, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Bundle.load(path)
+
+
+def parity_error(bundle: Bundle, network: nn.Module, observations: np.ndarray) -> float:
+    """Return the largest absolute action difference over ``observations [N, O]``, one at a time."""
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(observations)).numpy()
+    found = np.stack([bundle.act(observation) for observation in observations])
+    return float(np.abs(found - expected).max())
+
+
+def _graph(network: nn.Module, observations: int) -> onnx.ModelProto:
+    program = torch.onnx.export(
+        network,
+        (torch.zeros(2, observations),),
+        dynamo=True,
+        verbose=False,
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+    )
+    return program.model_proto
+
+
+def _metadata(trained: TrainedPolicy, name: str, evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    task, record = trained.task, trained.record
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": name,
+        "task": task.name,
+        "suite": task.suite,
+        "body": task.body,
+        "control_step": task.control_step,
+        "observation": task.observation.to_json(),
+        "observation_hash": task.observation.hash(),
+        "action": task.action.to_json(),
+        "action_hash": task.action.hash(),
+        "provenance": {**record["provenance"], "git": git_revision()},
+        "training": {**record["training"], "world_model": record["world_model"]},
+        "evaluation": dict(evaluation),
+        "parity": None,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _save(graph: onnx.ModelProto, metadata: Mapping[str, Any], path: Path) -> None:
+    onnx.helper.set_model_props(graph, {METADATA_KEY: json.dumps(metadata)})
+    onnx.save(graph, path)

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pwm VERB …``: verbs are entry points of group ``pwm.verbs``, so that no layer knows the next.
+
+A verb is a frozen dataclass whose fields become options (tyro) and whose ``run`` returns the exit
+status: 0 done, 1 failed, 2 wrong use or bad input, 3 refused by a check, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
+
+from pwm_core import __version__
+from pwm_core.errors import PwmError
+
+ORDER = (
+    "tasks",
+    "collect",
+    "data",
+    "pretrain",
+    "extract",
+    "eval",
+    "export",
+    "report",
+    "sim",
+    "demo",
+)
+
+
+def find_verbs() -> dict[tuple[str, ...], EntryPoint]:
+    """Return the verbs by their words, e.g. ``("data", "info")``, in the order of the stages."""
+    found = {tuple(e.name.split(".")): e for e in entry_points(group="pwm.verbs")}
+    rank = {name: i for i, name in enumerate(ORDER)}
+    return dict(sorted(found.items(), key=lambda item: (rank.get(item[0][0], 99), item[0])))
+
+
+def describe(verb: EntryPoint) -> str:
+    """Return the first line of the verb's module docstring, without importing the module."""
+    spec = find_spec(verb.module)
+    if spec is None or spec.origin is None:
+        return "(not installed)"
+    docstring = ast.get_docstring(ast.parse(Path(spec.origin).read_text())) or ""
+    return docstring.split("\n")[0].partition(": ")[2]
+
+
+def usage(verbs: dict[tuple[str, ...], EntryPoint]) -> str:
+    """Return the text of ``pwm --help``."""
+    lines = [f"PWM Deploy {__version__}: offline data → world model → policies → ROS 2", ""]
+    lines += [f"  pwm {' '.join(words):<10} {describe(verb)}" for words, verb in verbs.items()]
+    return "\n".join([*lines, "", "pwm VERB --help lists the options of a verb."])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb; errors a user can mend are printed without a traceback."""
+    words = sys.argv[1:] if arguments is None else arguments
+    verbs = find_verbs()
+    if words in ([], ["--help"], ["-h"]):
+        print(usage(verbs))
+        return 0 if words else 2
+    if words == ["--version"]:
+        print(__version__)
+        return 0
+    verb = next((v for v in verbs if tuple(words[: len(v)]) == v), None)
+    if verb is None:
+        print(f"pwm: unknown verb {words[0]!r}\n\n{usage(verbs)}", file=sys.stderr)
+        return 2
+    return _run(verb, verbs[verb], words[len(verb) :])
+
+
+def _run(words: tuple[str, ...], verb: EntryPoint, options: list[str]) -> int:
+    try:
+        import tyro
+
+        command = tyro.cli(verb.load(), prog=f"pwm {' '.join(words)}", args=options)
+    except ModuleNotFoundError as error:
+        print(
+            f"pwm {' '.join(words)} needs {error.name}: install pwm-deploy[train], or run make setup",
+            file=sys.stderr,
+        )
+        return 2
+    try:
+        return command.run()
+    except PwmError as error:
+        print(f"pwm {' '.join(words)}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
