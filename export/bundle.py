@@ -176,6 +176,9 @@ def _metadata(session: onnxruntime.InferenceSession) -> dict[str, Any]:
     missing = [key for key in REQUIRED if key not in metadata]
     if missing:
         raise BundleError(f"metadata lacks {', '.join(missing)}")
+    for key in ("name", "task"):
+        if not isinstance(metadata[key], str):
+            raise BundleError(f"{key} is {metadata[key]!r}, expected text")
     return metadata
 
 
@@ -195,7 +198,8 @@ def _layout(kind: type, metadata: dict[str, Any], key: str) -> Any:
 
 def _control_step(metadata: dict[str, Any]) -> float:
     step = metadata["control_step"]
-    if not isinstance(step, int | float) or not 0 < step < float("inf"):
+    number = isinstance(step, int | float) and not isinstance(step, bool)
+    if not number or not 0 < step < float("inf"):
         raise BundleError(f"control step is {step!r}, expected seconds > 0")
     return float(step)
 

@@ -75,6 +75,7 @@ def make_bundle(tmp_path: Path) -> Callable[..., Path]:
 
     def make(
         name: str,
+        /,
         gain: Any = BALANCE_GAIN,
         task: str = "cartpole-balance",
         square_root: bool = False,

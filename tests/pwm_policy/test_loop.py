@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from pwm_core.tasks import get_task
+from pwm_export.bundle import Bundle
+from pwm_policy.guard import ActionGuard
+from pwm_policy.loop import Command, ControlLoop, LoopSettings, Sample
+from pwm_policy.loop_statistics import LoopStatistics
+from pwm_policy.slot import PolicySlot
+
+ACTION = get_task("cartpole-balance").action
+
+
+class Rig:
+    """A loop whose commands are collected."""
+
+    def __init__(self, bundle: Bundle, trigger: str, stale_timeout: float) -> None:
+        self.slot, self.statistics = PolicySlot(), LoopStatistics()
+        self.slot.start(bundle.name, bundle)
+        self.commands: list[Command] = []
+        self.failures: list[Exception] = []
+        self.swaps = 0
+        self._grown = threading.Condition()
+        self.loop = ControlLoop(
+            LoopSettings(trigger, 0.02, stale_timeout),
+            self.slot,
+            ActionGuard(ACTION),
+            self.statistics,
+            self._emit,
+            self._swapped,
+            self.failures.append,
+        )
+        self.loop.start()
+
+    def _emit(self, command: Command) -> None:
+        with self._grown:
+            self.commands.append(command)
+            self._grown.notify_all()
+
+    def _swapped(self) -> None:
+        self.swaps += 1
+
+    def put(self, step: int, value: float = 1.0) -> None:
+        data = np.array([value, 0, 0, 0, 0], np.float32)
+        self.loop.inbox.put(Sample(step, data, time.monotonic()))
+
+    def wait(self, condition: Callable[[Command], bool]) -> Command:
+        """Return the first command that fits."""
+
+        def found() -> Command | None:
+            return next((c for c in self.commands if condition(c)), None)
+
+        with self._grown:
+            assert self._grown.wait_for(found, timeout=10), self.commands
+            return found()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Rig]]:
+    rigs: list[Rig] = []
+
+    def make(bundle: Bundle, trigger: str = "observation", stale_timeout: float = 30.0) -> Rig:
+        rigs.append(Rig(bundle, trigger, stale_timeout))
+        return rigs[-1]
+
+    yield make
+    for rig in rigs:
+        rig.loop.stop()
+
+
+@pytest.fixture
+def right(make_bundle) -> Bundle:
+    return Bundle.load(make_bundle("right", (20.0, 0, 0, 0, 0)))
+
+
+def test_each_observation_is_answered_once(start, right: Bundle) -> None:
+    rig = start(right)
+    for step in (1, 2, 3):
+        rig.put(step)
+        command = rig.wait(lambda c, step=step: c.observation_step == step)
+        assert not command.safe
+        assert command.values == pytest.approx([1.0])
+    assert [c.sequence for c in rig.commands] == [1, 2, 3]
+
+
+def test_nothing_is_said_before_the_first_observation(start, right: Bundle) -> None:
+    rig = start(right, "clock")
+    assert not rig.commands
+    rig.put(1)
+    rig.wait(lambda c: c.observation_step == 1)
+
+
+def test_the_last_word_is_the_safe_action(start, right: Bundle) -> None:
+    rig = start(right)
+    rig.put(1)
+    rig.wait(lambda c: not c.safe)
+    rig.loop.stop()
+    assert rig.commands[-1].safe
+    assert rig.commands[-1].values == pytest.approx(ACTION.safe)
+
+
+def test_a_stale_observation_is_held_then_made_safe(start, right: Bundle) -> None:
+    rig = start(right, "clock", stale_timeout=0.3)
+    rig.put(1)
+    safe = rig.wait(lambda c: c.safe)
+    held = rig.commands[: rig.commands.index(safe)]
+    assert len(held) > 1
+    assert {float(c.values[0]) for c in held} == {1.0}
+    assert rig.statistics.snapshot()["stale_inputs"] > 1
+    rig.put(2)
+    assert not rig.wait(lambda c: c.observation_step == 2 and not c.safe).safe
+
+
+def test_an_output_that_is_not_finite_becomes_safe(start, make_bundle) -> None:
+    rig = start(Bundle.load(make_bundle("roots", (1.0, 0, 0, 0, 0), square_root=True)))
+    rig.put(1, value=-1.0)
+    command = rig.wait(lambda c: c.observation_step == 1)
+    assert command.safe
+    assert command.values == pytest.approx(ACTION.safe)
+    assert rig.statistics.snapshot()["invalid_outputs"] == 1
+
+
+def test_emergency_stop_is_safe_until_released(start, right: Bundle) -> None:
+    rig = start(right)
+    rig.loop.emergency_stop = True
+    rig.put(1)
+    assert rig.wait(lambda c: c.observation_step == 1).safe
+    rig.loop.emergency_stop = False
+    rig.put(2)
+    assert not rig.wait(lambda c: c.observation_step == 2).safe
+
+
+def test_a_swap_acts_from_the_next_tick(start, right: Bundle, make_bundle) -> None:
+    rig = start(right)
+    rig.put(1)
+    rig.wait(lambda c: c.observation_step == 1)
+    swapped = rig.slot.swap("left", Bundle.load(make_bundle("left", (-20.0, 0, 0, 0, 0))))
+    rig.put(2)
+    command = rig.wait(lambda c: c.observation_step == 2)
+    assert (command.policy, command.epoch) == ("left", swapped.epoch)
+    assert command.values == pytest.approx([-1.0])
+    rig.loop.stop()
+    assert rig.swaps == 1
+
+
+def test_a_held_action_keeps_the_name_of_its_policy(start, right: Bundle, make_bundle) -> None:
+    rig = start(right, "clock")
+    rig.put(1)
+    rig.wait(lambda c: not c.safe)
+    left = Bundle.load(make_bundle("left", (-20.0, 0, 0, 0, 0)))
+    for _ in range(3):  # by now the observation is stale
+        count = len(rig.commands)
+        rig.wait(lambda c, count=count: len(rig.commands) > count)
+    rig.slot.swap("left", left)
+    count = len(rig.commands)
+    rig.wait(lambda c: len(rig.commands) > count + 1)
+    assert {(c.policy, float(c.values[0])) for c in rig.commands} == {("right", 1.0)}
+    rig.put(2)
+    assert rig.wait(lambda c: c.policy == "left").values == pytest.approx([-1.0])
+
+
+def test_a_failure_ends_with_the_safe_action(start, right: Bundle) -> None:
+    rig = start(right)
+    rig.put(1)
+    rig.wait(lambda c: c.observation_step == 1)
+    rig.loop.inbox.put(Sample(2, np.zeros(3, np.float32), time.monotonic()))
+    assert rig.wait(lambda c: c.observation_step == 2).safe
+    rig.loop.join(timeout=5)
+    assert len(rig.failures) == 1
+    assert rig.commands[-1].safe
+
+
+def test_missed_ticks_are_counted_and_keep_the_phase(start, right: Bundle) -> None:
+    rig = start(right, "clock")
+    rig.put(1)
+    rig.wait(lambda c: not c.safe)
+    emit = rig.loop._emit
+
+    def slow_once(command: Command) -> None:
+        rig.loop._emit = emit
+        threading.Event().wait(0.11)
+        emit(command)
+
+    rig.loop._emit = slow_once
+    count = len(rig.commands)
+    rig.wait(lambda c: len(rig.commands) > count + 2)
+    assert rig.statistics.snapshot()["missed_ticks"] >= 4

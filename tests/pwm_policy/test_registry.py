@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pwm_policy.registry import PolicyError, PolicyRegistry
+
+
+@pytest.fixture
+def registry(make_bundle, tmp_path: Path) -> PolicyRegistry:
+    make_bundle("upright")
+    make_bundle("swing", task="cartpole-swingup")
+    return PolicyRegistry(tmp_path / "policies")
+
+
+def test_every_bundle_is_found_by_its_file_name(registry: PolicyRegistry) -> None:
+    registry.scan()
+    assert registry.names == ["swing", "upright"]
+    assert registry.get("swing").task == "cartpole-swingup"
+
+
+def test_a_bad_bundle_does_not_stop_the_others(registry: PolicyRegistry) -> None:
+    broken = registry.directory / "broken.onnx"
+    broken.write_bytes((registry.directory / "swing.onnx").read_bytes()[:100])
+    registry.scan()
+    assert registry.names == ["swing", "upright"]
+    assert "broken.onnx" in registry.refused["broken"]
+    with pytest.raises(PolicyError, match="policy 'broken' was refused: "):
+        registry.get("broken")
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "chosen"),
+    [
+        ("upright", "cartpole-swingup", "upright"),
+        ("", "cartpole-swingup", "swing"),
+        ("", "cartpole-balance", "upright"),
+        ("", "", "swing"),
+    ],
+)
+def test_choice_of_the_first_policy(
+    registry: PolicyRegistry, name: str, task: str, chosen: str
+) -> None:
+    registry.scan()
+    assert registry.select(name, task) == chosen
+
+
+def test_policies_of_another_rate_or_layout_are_refused(registry, make_bundle) -> None:
+    make_bundle("slow", control_step=0.04)
+    registry.scan()
+    registry.select("upright")
+    assert registry.names == ["swing", "upright"]
+    assert "control step is 0.04 s, expected 0.02 s" in registry.refused["slow"]
+
+
+def test_unknown_names_list_the_known(registry: PolicyRegistry) -> None:
+    registry.scan()
+    with pytest.raises(PolicyError, match="unknown policy 'x': the policies are swing, upright"):
+        registry.get("x")
+    with pytest.raises(PolicyError, match="no policy for task walker-walk"):
+        registry.select(task="walker-walk")
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "", "upright.onnx", "./upright"])
+def test_a_name_is_never_a_path(registry: PolicyRegistry, name: str) -> None:
+    shutil.copy(registry.directory / "upright.onnx", registry.directory.parent / "outside.onnx")
+    registry.scan()
+    registry.select("upright")
+    with pytest.raises(PolicyError, match="no bundle"):
+        registry.load(name)
+
+
+def test_load_reads_a_new_file_and_put_makes_it_known(registry, make_bundle) -> None:
+    registry.scan()
+    registry.select("upright")
+    make_bundle("late")
+    bundle = registry.load("late")
+    assert "late" not in registry.names
+    registry.put("late", bundle)
+    assert registry.get("late") is bundle
+
+
+def test_load_refuses_what_does_not_fit(registry, make_bundle) -> None:
+    registry.scan()
+    registry.select("upright")
+    make_bundle("slow", control_step=0.04)
+    with pytest.raises(PolicyError, match=r"slow\.onnx: control step"):
+        registry.load("slow")
+
+
+def test_directories_without_policies(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="does not exist"):
+        PolicyRegistry(tmp_path / "nowhere").scan()
+    with pytest.raises(PolicyError, match="holds no"):
+        PolicyRegistry(tmp_path).scan()
+
+
+def test_only_bad_bundles_give_their_reasons(tmp_path: Path) -> None:
+    (tmp_path / "bad.onnx").write_text("no")
+    registry = PolicyRegistry(tmp_path)
+    registry.scan()
+    with pytest.raises(PolicyError, match=r"no usable bundle .* bad\.onnx: "):
+        registry.select()
