@@ -348,10 +348,22 @@ class SetUp:
         # rclpy of an installed ROS 2 needs the distribution's Python packages.
         system = ["--system-site-packages"] if self.ros.native else []
         self.shell(python, "-m", "venv", *system, VENV)
+        if self.ros.native:
+            self.import_rclpy()
         self.pip_install("--upgrade", "pip", "setuptools")
         STAMPS.mkdir(exist_ok=True)
         if not self.ros.native:
             (STAMPS / "wheels").write_text(self.ros.distro)
+
+    def import_rclpy(self) -> None:
+        """Try the installed ROS 2 with the environment's interpreter, before anything is downloaded."""
+        try:
+            self.shell(VENV / "bin" / "python", "-c", "import rclpy")
+        except SetUpError as error:
+            raise SetUpError(
+                f"{error}\nROS 2 {self.ros.distro} cannot be imported: name the interpreter it was"
+                " built for, such as make PYTHON=/usr/bin/python3 ..., or take wheels with ROS_WHEELS"
+            ) from None
 
     def install_torch(self) -> None:
         index = os.environ.get("TORCH_INDEX")
@@ -361,8 +373,6 @@ class SetUp:
         self.pip_install("--editable", ".[train,dev]")
 
     def install_ros(self) -> None:
-        if self.ros.native:
-            self.shell(VENV / "bin" / "python", "-c", "import rclpy")
         for stale in (ROS_BUILD, ROS_INSTALL):
             shutil.rmtree(stale, ignore_errors=True)
         cmake = [] if cmake_is_recent() else ["cmake"]
