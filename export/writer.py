@@ -56,8 +56,8 @@ def export_policy(
 ) -> Bundle:
     """Write ``path`` and return it as a robot would load it.
 
-    The exported graph is run on real ``observations [N, O]``; ``ExportError`` when an action differs
-    from torch's by more than :data:`PARITY_LIMIT`. The file appears only once it has passed.
+    The exported graph is run on real ``observations [N, O]``; ``ExportError`` when an action
+    differs from torch's by more than :data:`PARITY_LIMIT`. The file appears once it has passed.
     """
     network = CommandedPolicy(trained.policy, trained.task.action).eval()
     graph = _graph(network, trained.task.observation.size)

@@ -77,7 +77,8 @@ def _run(words: tuple[str, ...], verb: EntryPoint, options: list[str]) -> int:
         command = tyro.cli(verb.load(), prog=f"pwm {' '.join(words)}", args=options)
     except ModuleNotFoundError as error:
         print(
-            f"pwm {' '.join(words)} needs {error.name}: install pwm-deploy[train], or run make setup",
+            f"pwm {' '.join(words)} needs {error.name}: "
+            "install pwm-deploy[train], or run make setup",
             file=sys.stderr,
         )
         return 2

@@ -23,8 +23,9 @@ def clock(seconds: float) -> str:
 
 
 class ProgressDisplay:
-    """A bar on a terminal; a line now and then in a log, and in worker processes that share a terminal.
+    """A bar on a terminal; a line now and then in a log.
 
+    Worker processes share a terminal, and write lines too.
     ``start`` is the count already done by an earlier run; it does not enter the rate.
     """
 
@@ -58,7 +59,7 @@ class ProgressDisplay:
             self._bar.stop()
 
     def update(self, done: int, figures: Mapping[str, str] | None = None) -> None:
-        """Show that ``done`` of the total are done, with ``figures`` such as ``{"loss": "0.12"}``."""
+        """Show that ``done`` of the total are done, and ``figures`` like ``{"loss": "0.12"}``."""
         self._done = done
         text = self._text(figures or {})
         if self._bar:

@@ -25,14 +25,14 @@ class RunDirectoryError(PwmError):
 
 
 def plain(value: Any) -> Any:
-    """Return ``value`` as JSON would: dataclasses as dictionaries, paths as text, tuples as lists."""
+    """Return ``value`` as JSON has it: dataclasses as dictionaries, tuples as lists."""
     if is_dataclass(value) and not isinstance(value, type):
         value = asdict(value)
     return json.loads(json.dumps(value, default=str))
 
 
 def git_revision() -> str:
-    """Return the source's commit, with ``+changes`` when the tree differs; ``unknown`` without git."""
+    """Return the source's commit, ``+changes`` when the tree differs; ``unknown`` without git."""
     source = Path(pwm_core.__file__).parent
     try:
         run = ["git", "-C", str(source), "describe", "--always", "--abbrev=40", "--dirty=+changes"]

@@ -13,11 +13,14 @@ from pwm_core.tasks import Task
 
 @dataclass(frozen=True)
 class Rollouts:
-    """Episodes side by side: observations ``[N, T+1, O]``, actions ``[N, T, A]``, rewards ``[N, T]``."""
+    """Episodes side by side."""
 
     observation: np.ndarray
+    """``[N, T + 1, O]``"""
     action: np.ndarray
+    """``[N, T, A]`` in [-1, 1]."""
     reward: np.ndarray
+    """``[N, T]``"""
 
 
 class Behaviour(Protocol):

@@ -2,15 +2,15 @@
 """The dataset directory: episodes of one or many tasks as memory-mapped arrays.
 
     dataset.json      schema version, tasks with their layouts, array widths
-    episodes.jsonl    one line per episode: task, behaviour, seed, first row, length, return, checksum
+    episodes.jsonl    one line per episode: task, behaviour, seed, start, length, return, checksum
     observation.f32   [rows, observation width]   little-endian float32, padded with zeros
     action.f32        [rows, action width]        in [-1, 1], padded with zeros
     reward.f32        [rows]
 
-An episode of T decisions takes T + 1 rows. As in TD-MPC2's files, row t's action and reward lead *to*
-row t's observation; those of the first row are NaN. An episode exists once its line in
-``episodes.jsonl`` is complete: a crash loses at most the one being written, and appending costs the same
-however large the dataset is.
+An episode of T decisions takes T + 1 rows. As in TD-MPC2's files, row t's action and reward lead
+*to* row t's observation; those of the first row are NaN. An episode exists once its line in
+``episodes.jsonl`` is complete: a crash loses at most the one being written, and appending costs the
+same however large the dataset is.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def _read_header(path: Path) -> dict[str, Any]:
 
 
 def _read_episodes(path: Path) -> list[Episode]:
-    """Return the complete lines; a last line without its newline was being written and is left out."""
+    """Return the complete lines; a last line without newline was being written and is left out."""
     table = path / "episodes.jsonl"
     text = table.read_text() if table.is_file() else ""
     episodes = []
@@ -145,7 +145,7 @@ class Dataset:
     """A dataset directory, opened for reading; arrays stay on disk."""
 
     def __init__(self, path: str | Path) -> None:
-        """Open ``path``; ``DatasetError`` says which file is missing, short or of another version."""
+        """Open ``path``; ``DatasetError`` names the file that is missing, short or too new."""
         self.path = Path(path)
         header = _read_header(self.path)
         self.tasks = {t["name"]: TaskInfo.from_json(t) for t in header["tasks"]}
@@ -177,7 +177,7 @@ class Dataset:
         return [episode for episode in self.episodes if episode.task == task]
 
     def validate(self) -> None:
-        """Read everything; ``DatasetError`` names the first episode whose bytes are not as written."""
+        """Read everything; ``DatasetError`` names the first episode whose bytes have changed."""
         for number, episode in enumerate(self.episodes):
             rows = episode.rows
             found = _checksum(self.observation[rows], self.action[rows], self.reward[rows])
@@ -211,7 +211,8 @@ class DatasetWriter:
         if (self.path / "dataset.json").exists():
             if _read_header(self.path) != header:
                 raise DatasetError(
-                    f"{self.path} holds other tasks or layouts: choose another directory or delete it"
+                    f"{self.path} holds other tasks or layouts: "
+                    "choose another directory or delete it"
                 )
         else:
             write_atomically(self.path / "dataset.json", json.dumps(header, indent=1))
@@ -238,8 +239,9 @@ class DatasetWriter:
         action: np.ndarray,
         reward: np.ndarray,
     ) -> Episode:
-        """Write one episode: observations ``[T+1, O]``, actions ``[T, A]`` in [-1, 1], rewards ``[T]``.
+        """Write one episode.
 
+        Observations ``[T+1, O]``, actions ``[T, A]`` in [-1, 1], rewards ``[T]``.
         ``DatasetError`` names the array, the place and what was expected; nothing is written then.
         """
         arrays = self._padded(self._tasks[task], observation, action, reward)

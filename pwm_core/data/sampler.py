@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Windows of consecutive transitions; batch k is a pure function of the seed and k.
 
-Every episode is visited once per epoch, at a random offset, and no window crosses an episode's edge.
-Memory is one index per episode, whatever the number of transitions.
+Every episode is visited once per epoch, at a random offset, and no window crosses an episode's
+edge. Memory is one index per episode, whatever the number of transitions.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Windows:
     observation: Tensor
     """``[horizon + 1, batch, O]``"""
     action: Tensor
-    """``[horizon, batch, A]``; ``action[t]`` leads from ``observation[t]`` to ``observation[t+1]``."""
+    """``[horizon, batch, A]``; ``action[t]`` leads from ``observation[t]`` to the next."""
     reward: Tensor
     """``[horizon, batch]``"""
     task: Tensor

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole episodes in the real simulator. Episode ``seed`` is the same world everywhere in the stack."""
+"""Whole episodes in the real simulator; episode ``seed`` is the same world in the whole stack."""
 
 from __future__ import annotations
 

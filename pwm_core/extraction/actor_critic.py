@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +73,7 @@ class Critics(nn.Module):
         super().__init__()
         sizes = [latent, *hidden]
         layers: list[nn.Module] = []
-        for inputs, width in zip(sizes[:-1], sizes[1:], strict=True):
+        for inputs, width in pairwise(sizes):
             layers += [
                 StackedLinear(members, inputs, width),
                 StackedNorm(members, width),

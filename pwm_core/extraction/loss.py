@@ -42,7 +42,7 @@ def imagine(
 
 
 def actor_loss(imagined: Imagined, value: Tensor, discount: float) -> Tensor:
-    """Return ``−mean( Σ_t γ^t r_t + γ^H V(z_H) )``; ``value [batch]`` is V(z_H), min over critics."""
+    """Return ``−mean( Σ_t γ^t r_t + γ^H V(z_H) )``; ``value [batch]`` is V(z_H)."""
     horizon = imagined.reward.shape[0]
     weight = discount ** torch.arange(horizon, device=value.device)
     objective = (weight[:, None] * imagined.reward).sum(0) + discount**horizon * value
@@ -63,5 +63,5 @@ def lambda_returns(reward: Tensor, value: Tensor, discount: float, lam: float) -
 
 
 def critic_loss(critics: Critics, z: Tensor, target: Tensor) -> Tensor:
-    """Return the squared error of all critics on ``z [batch, latent]``, summed over the ensemble."""
+    """Return the mean squared error on ``z [batch, latent]``, summed over the ensemble."""
     return (critics(z) - target).square().mean(1).sum()

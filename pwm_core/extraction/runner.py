@@ -35,7 +35,7 @@ from pwm_core.tasks import get_task
 
 @dataclass(frozen=True)
 class ExtractionConfig:
-    """How a policy is extracted (arXiv 2407.02466; ``paper`` sizes: batch 512, 10,000 iterations)."""
+    """How a policy is extracted (arXiv 2407.02466, with batch 512 and 10,000 iterations)."""
 
     iterations: int
     batch: int
@@ -270,7 +270,7 @@ class Extraction:
         return policy.cpu().eval()
 
     def _evaluate(self) -> dict[str, float]:
-        """Return the mean real return of a few episodes, and what the model imagines of the same."""
+        """Return the mean real return of a few episodes and what the model imagines of them."""
         seeds = range(EVALUATION_SEED, EVALUATION_SEED + self.options.evaluation_episodes)
         real = run_episodes(get_task(self.info.name), deterministic(self.policy()), seeds)
         imagined = self.imagined_return(torch.from_numpy(real.observation[0]))

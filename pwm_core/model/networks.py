@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +47,7 @@ def mlp(sizes: Sequence[int], output: nn.Module | None = None) -> nn.Sequential:
     With ``output`` (SimNorm for latents) the last layer is Linear → LayerNorm → ``output``.
     """
     layers: list[nn.Module] = []
-    for inputs, width in zip(sizes[:-2], sizes[1:-1], strict=True):
+    for inputs, width in pairwise(sizes[:-1]):
         layers += [nn.Linear(inputs, width), nn.LayerNorm(width), Mish()]
     layers.append(nn.Linear(sizes[-2], sizes[-1]))
     if output is not None:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The world model: encoder, latent dynamics and reward head, conditioned on the task.
 
-arXiv 2407.02466, section 4; architecture of TD-MPC2 (arXiv 2310.16828) without its policy and Q heads.
+arXiv 2407.02466, section 4; architecture of TD-MPC2 (arXiv 2310.16828) without its policy and Q
+heads.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ SIZES: dict[str, WorldModelConfig] = {
     "48M": WorldModelConfig(768, 3, 1792, 1792, 96),
     "317M": WorldModelConfig(1376, 4, 4096, 4096, 96),
 }
-"""Sizes by TD-MPC2's names (which also counted a policy and Q functions), and ``tiny`` for a laptop."""
+"""Sizes by TD-MPC2's names (which also counted policy and Q functions); ``tiny`` for a laptop."""
 
 
 class WorldModel(nn.Module):

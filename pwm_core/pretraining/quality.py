@@ -18,8 +18,8 @@ def too_poor(quality: Mapping[str, Any]) -> str | None:
     if error <= REWARD_ERROR_LIMIT:
         return None
     return (
-        f"held-out relative reward error is {error:.1%}, above {REWARD_ERROR_LIMIT:.0%}: a policy will "
-        "exploit the model. Train longer, on more varied data, or with a larger model"
+        f"held-out relative reward error is {error:.1%}, above {REWARD_ERROR_LIMIT:.0%}: "
+        "a policy will exploit the model. Train longer, on more varied data, or with a larger model"
     )
 
 

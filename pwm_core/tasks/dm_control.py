@@ -117,7 +117,7 @@ class DmControlEnvironment(SingleEnvironment):
 def _make_vector(
     domain: str, name: str, action: ActionLayout, envpool_id: str, num_envs: int, seed: int
 ) -> VectorEnvironment:
-    """Return EnvPool's environments; where it has no wheel (Python 3.10), dm_control's in a loop."""
+    """Return EnvPool's environments; without it (no wheel for Python 3.10), dm_control's."""
     if importlib.util.find_spec("envpool") is not None:
         return EnvPoolEnvironment(envpool_id, action.size, num_envs, seed)
     return DmControlVector(

@@ -43,7 +43,10 @@ class VectorEnvironment(Protocol):
         ...
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Apply ``[N, A]`` in ``[-1, 1]``: observations ``[N, O]``, rewards, terminated, truncated."""
+        """Apply ``[N, A]`` in ``[-1, 1]``.
+
+        Returns observations ``[N, O]`` and, ``[N]`` each, rewards, terminated, truncated.
+        """
         ...
 
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The core's command line verbs, one dataclass each; ``pwm_core.cli`` makes the interface of them."""
+"""The core's command line verbs, one dataclass each; ``pwm_core.cli`` is their interface."""

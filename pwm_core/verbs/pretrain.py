@@ -32,7 +32,7 @@ class Pretrain:
     horizon: int = 16
     """Decisions per window at the end of training and when the model is judged."""
     curriculum: bool = True
-    """Train half the updates on windows of 4 and a quarter on windows of 8 before the full horizon."""
+    """Train half the updates on windows of 4, a quarter on windows of 8, then the full horizon."""
     learning_rate: float = 1e-3
     """Adam's learning rate (published: 3e-4 for much longer training)."""
     encoder_rate: float = 0.3
