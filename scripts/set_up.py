@@ -356,13 +356,14 @@ class SetUp:
             (STAMPS / "wheels").write_text(self.ros.distro)
 
     def import_rclpy(self) -> None:
-        """Try the installed ROS 2 with the environment's interpreter, before anything is downloaded."""
+        """Try the installed ROS 2 with the environment's interpreter before any download."""
         try:
             self.shell(VENV / "bin" / "python", "-c", "import rclpy")
         except SetUpError as error:
             raise SetUpError(
-                f"{error}\nROS 2 {self.ros.distro} cannot be imported: name the interpreter it was"
-                " built for, such as make PYTHON=/usr/bin/python3 ..., or take wheels with ROS_WHEELS"
+                f"{error}\n\nROS 2 {self.ros.distro} cannot be imported: name the interpreter it"
+                " was built for, such as make PYTHON=/usr/bin/python3 ..., or take wheels instead:"
+                " make ROS_WHEELS=kilted ..."
             ) from None
 
     def install_torch(self) -> None:
