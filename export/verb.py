@@ -72,6 +72,7 @@ class Export:
             "KiB": bundle.path.stat().st_size / 1024,
             "rate (Hz)": 1 / bundle.control_step,
             "max action error": f"{parity['max_abs_error']:.1e}",
+            "precision": parity["precision"],
             "observations": parity["observations"],
             "sha256": bundle.sha256[:12],
         }

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pwm_core.data.dataset import Dataset
 from pwm_core.evaluation.cloning import CloningConfig
 from pwm_core.evaluation.comparison import Score, score_baselines, score_policy
@@ -39,6 +41,7 @@ class Evaluate:
 
     def run(self) -> int:
         """Evaluate and print the table."""
+        torch.set_num_threads(1)  # networks this small lose by more
         trained = [TrainedPolicy.load(path) for path in self.policies]
         dataset = Dataset(self.data) if self.data else None
         scores = self._scores(trained, dataset)
