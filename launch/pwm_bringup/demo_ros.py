@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo's ROS 2 stage: real nodes in their own processes, one lockstep episode, live swaps."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pwm_bringup.processes import RosProcess, leased_domain, parameter_file, stop_all
+from pwm_bringup.simulation import simulation_nodes
+from pwm_core.errors import PwmError
+from pwm_core.tables import print_table
+
+LOCKSTEP_SEED = 0
+LOCKSTEP_TOLERANCE = 1e-3
+"""Largest relative difference between the return over ROS and ``pwm eval``'s for the same seed."""
+SESSION_SECONDS = 180.0
+
+
+def run_ros(run: Path, swing_up: str, balance: str) -> int:
+    """Drive the bundles of ``run``; records go to ``run/ros``; 1 when the returns differ."""
+    out = run / "ros"
+    out.mkdir(parents=True, exist_ok=True)
+    with running_simulation(run / "bundles", swing_up, out / "nodes.log") as domain:
+        lockstep = _session(
+            domain,
+            out / "lockstep.json",
+            ["lockstep", "--task", swing_up, "--policy", swing_up, "--seed", str(LOCKSTEP_SEED)],
+        )
+        same = _compare(lockstep, run / "evaluation.json")
+        print("live: the pole is balanced, falls, is swung up by the other policy, balanced again")
+        segments = _segments(swing_up, balance)
+        live = _session(domain, out / "live.json", ["live", *segments])
+    _show(live)
+    return 0 if same else 1
+
+
+@contextmanager
+def running_simulation(bundles: Path, task: str, log: Path) -> Iterator[int]:
+    """Run bridge and policy node on a ROS domain of their own; yield the domain."""
+    with leased_domain() as domain, open(log, "w") as file:
+        processes: list[RosProcess] = []
+
+        def write(line: str) -> None:
+            file.write(line + "\n")
+            file.flush()
+
+        try:
+            for node in simulation_nodes(task, str(bundles), task, "lockstep", False, True):
+                processes.append(
+                    RosProcess.of_node(
+                        node, params_file=parameter_file("sim.yaml"), domain=domain, sink=write
+                    )
+                )
+            yield domain
+        except PwmError:
+            print(f"the nodes' output is in {log}")
+            raise
+        finally:
+            stop_all(processes)
+
+
+def _session(domain: int, output: Path, arguments: Sequence[str]) -> dict[str, Any]:
+    process = RosProcess("pwm_bringup", "session", [*arguments, "--output", str(output)], domain)
+    try:
+        status = process.wait(SESSION_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise PwmError(f"session {arguments[0]} did not end in {SESSION_SECONDS:.0f} s") from None
+    finally:
+        process.stop()
+    if status:
+        raise PwmError(f"session {arguments[0]} failed with status {status}")
+    return json.loads(output.read_text())
+
+
+def _segments(swing_up: str, balance: str) -> list[str]:
+    """Return the live session: balance, fall, swing up, balance again."""
+    segments = (
+        f"policy={balance},task={balance},seconds=4,seed=1,label=balance",
+        f"policy={balance},task={swing_up},seconds=2,seed=1,label=balance cannot swing up",
+        f"policy={swing_up},seconds=10,label=swing-up",
+        f"policy={balance},seconds=5,label=balance again",
+    )
+    return [word for segment in segments for word in ("--segment", segment)]
+
+
+def _compare(lockstep: dict[str, Any], evaluation: Path) -> bool:
+    """Print the lockstep return beside ``pwm eval``'s; return whether they agree."""
+    score = next(
+        s
+        for s in json.loads(evaluation.read_text())["scores"]
+        if (s["task"], s["controller"]) == (lockstep["task"], "extracted policy")
+    )
+    expected = score["returns"][score["seeds"].index(lockstep["seed"])]
+    difference = abs(lockstep["return"] - expected) / abs(expected)
+    row = {
+        "task": lockstep["task"],
+        "seed": lockstep["seed"],
+        "decisions": lockstep["steps"],
+        "return over ROS 2": lockstep["return"],
+        "return of pwm eval": expected,
+        "relative difference": f"{difference:.1e}",
+        "decisions per second": lockstep["steps"] / lockstep["wall_seconds"],
+    }
+    print_table("Lockstep episode", [row], as_json=False)
+    if difference > LOCKSTEP_TOLERANCE:
+        print(f"the returns differ by more than {LOCKSTEP_TOLERANCE:g} relative")
+    return difference <= LOCKSTEP_TOLERANCE
+
+
+def _show(live: dict[str, Any]) -> None:
+    segments = [
+        {
+            "segment": segment["label"],
+            "policy": segment["policy"],
+            "seconds": segment["seconds"],
+            "mean reward (of 2)": segment["mean_reward"],
+            "last reward": segment["last_reward"],
+        }
+        for segment in live["segments"]
+    ]
+    print_table("Live session, real time", segments, as_json=False)
+    figures = [{"figure": name, "value": value} for name, value in live["policy_node"].items()]
+    figures.append({"figure": "real-time factor", "value": live["real_time_factor"]})
+    for number, swap in enumerate(live["swaps"], start=1):
+        figures += [{"figure": f"swap {number}: {k}", "value": v} for k, v in swap.items()]
+    refused = live["refused_swap"]
+    figures.append({"figure": "refused swap", "value": refused["message"]})
+    print_table("Policy node", figures, as_json=False)
