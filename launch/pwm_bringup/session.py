@@ -173,7 +173,10 @@ class Session(Node):
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
-                raise SessionError(f"waited {seconds:.0f} s for {what}")
+                raise SessionError(
+                    f"waited {seconds:.0f} s for {what}; the last word of {self._policy_node}: "
+                    f"{self.status.state or 'none'} {self.status.reason}"
+                )
             self._executor.spin_once(timeout_sec=0.1)
 
     def spin_for(self, seconds: float) -> None:
@@ -189,8 +192,10 @@ class Session(Node):
             self.spin_until(client.service_is_ready, f"service {client.srv_name}")
         self.spin_until(
             lambda: self.status.state == "active",
-            f"{self._policy_node} to be active (its last word: {self.status.reason!r})",
+            f"{self._policy_node} to be active",
         )
+        self.spin_until(lambda: bool(self.frames), "an observation")
+        self.spin_until(lambda: bool(self._policy), "an action")
 
     def call(self, client: Any, request: Any) -> Any:
         """Call a service; :class:`SessionError` when it does not answer."""

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Films of episodes and live sessions: recorded positions, what was active, time, swaps.
+
+These functions run in worker processes that :func:`pwm_core.rendering.use_renderer` has prepared.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from pwm_core.rendering import Recording, record_episode, render_states
+
+FILM_RATE = 25.0
+"""Pictures per second: every second decision of a 50 Hz task."""
+FILM_SIZE = 640, 360
+GIF_SIZE = 320, 180
+GIF_RATES = (12.5, 10.0, 5.0, 4.0, 2.5)
+"""Pictures per second, tried until the file is small enough."""
+GIF_COLOURS = 32
+COLOURS = ("#5aa9ff", "#ff8f5a", "#69db7c", "#da77f2", "#3bc9db", "#ffd43b")
+"""Per policy in order of appearance; the series colours of ``report.css``, dark."""
+BADGE_SECONDS = 1.2
+"""How long a swap or reset stays marked."""
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What is drawn over the pictures of a recording."""
+
+    recording: Recording
+    names: tuple[str, ...]
+    """Policies in the order of their colours, the same on the whole page."""
+
+    def colour(self, policy: str) -> str:
+        """Return the colour of a policy."""
+        return COLOURS[self.names.index(policy) % len(COLOURS)]
+
+    def badge(self, row: int) -> str:
+        """Return what has just happened at moment ``row``; empty if nothing has."""
+        now = self.recording.time[row]
+        for column, text in (
+            (self.recording.policy, f"swap ▸ {self.recording.policy[row]}"),
+            (self.recording.episode, f"reset ▸ {self.recording.task[row]}"),
+        ):
+            changes = [i for i in self.recording.changes(column) if i <= row]
+            if changes and now - self.recording.time[changes[-1]] < BADGE_SECONDS:
+                return text
+        return ""
+
+    def draw(self, picture: np.ndarray, row: int) -> Image.Image:
+        """Return ``picture`` with name, time, badge and the bar of the whole session."""
+        image = Image.fromarray(picture)
+        draw = ImageDraw.Draw(image, "RGBA")
+        width, height = image.size
+        unit = height / 270
+        text, small = _font(max(11, round(15 * unit))), _font(max(10, round(13 * unit)))
+        policy, margin = self.recording.policy[row], 10 * unit
+        colour = self.colour(policy)
+        line = max(13.0, 20 * unit)
+        draw.rectangle((0, 0, width, margin + line + 2 * unit), fill=(8, 14, 22, 190))
+        dot = 0.32 * line
+        middle = (margin + line + 2 * unit) / 2
+        draw.ellipse((margin, middle - dot, margin + 2 * dot, middle + dot), fill=colour)
+        draw.text((margin + 3 * dot, middle), policy, "white", text, "lm")
+        clock = f"{self.recording.time[row]:5.1f} s"
+        draw.text((width - margin, middle), clock, "white", small, "rm")
+        if badge := self.badge(row):
+            _draw_badge(draw, badge, (width / 2, margin + 2.1 * line), colour, text)
+        self._draw_bar(draw, row, width, height, max(4.0, 6 * unit))
+        return image
+
+    def _draw_bar(
+        self, draw: ImageDraw.ImageDraw, row: int, width: int, height: int, thick: float
+    ) -> None:
+        time, policy = self.recording.time, self.recording.policy
+        span = (time[-1] - time[0]) or 1.0
+        edges = [0, *self.recording.changes(policy), len(policy) - 1]
+        for begin, end in pairwise(edges):
+            ends = [(time[i] - time[0]) / span * width for i in (begin, end)]
+            fill = self.colour(policy[begin])
+            draw.rectangle((ends[0], height - thick, ends[1], height), fill=fill)
+        now = (time[row] - time[0]) / span * width
+        draw.rectangle((now - 1, height - 2 * thick, now + 1, height), fill="white")
+
+
+def _draw_badge(
+    draw: ImageDraw.ImageDraw,
+    text: str,
+    centre: tuple[float, float],
+    colour: str,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+) -> None:
+    left, top, right, bottom = draw.textbbox(centre, text, font, "mm")
+    box = left - 8, top - 5, right + 8, bottom + 5
+    draw.rounded_rectangle(box, 6, fill=(8, 14, 22, 225), outline=colour, width=2)
+    draw.text(centre, text, colour, font, "mm")
+
+
+@lru_cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    from matplotlib import font_manager
+
+    return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), size)
+
+
+def pictures(marks: Marks, rate: float, size: tuple[int, int]) -> Iterator[Image.Image]:
+    """Yield the film's pictures, ``rate`` per second of simulated time."""
+    from pwm_core.tasks import get_task
+
+    recording = marks.recording
+    environment = get_task(recording.task[0]).make_single(0)
+    try:
+        rows = recording.at(rate)
+        states = recording.positions[rows]
+        drawn = render_states(environment.model, recording.joints, states, *size)
+        for row, picture in zip(rows, drawn, strict=True):
+            yield marks.draw(picture, row)
+    finally:
+        environment.close()
+
+
+def write_film(marks: Marks, out: Path) -> None:
+    """Write an H.264 film that every browser plays."""
+    import imageio_ffmpeg
+
+    writer = imageio_ffmpeg.write_frames(
+        str(out),
+        FILM_SIZE,
+        fps=FILM_RATE,
+        codec="libx264",
+        pix_fmt_out="yuv420p",
+        macro_block_size=2,
+        output_params=["-crf", "24", "-preset", "fast", "-movflags", "+faststart"],
+    )
+    writer.send(None)
+    try:
+        for image in pictures(marks, FILM_RATE, FILM_SIZE):
+            writer.send(image.tobytes())
+    finally:
+        writer.close()
+
+
+def write_gif(marks: Marks, out: Path, limit: int) -> None:
+    """Write a looping GIF below ``limit`` bytes, with fewer pictures per second if need be."""
+    images: list[Image.Image] = []
+    for rate in GIF_RATES:
+        images = list(pictures(marks, rate, GIF_SIZE))
+        palette = _palette(images)
+        reduced = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
+        reduced[0].save(
+            out,
+            save_all=True,
+            append_images=reduced[1:],
+            duration=round(1000 / rate),
+            loop=0,
+            optimize=True,
+        )
+        if out.stat().st_size <= limit:
+            return
+
+
+def _palette(images: list[Image.Image]) -> Image.Image:
+    """Return one palette for all pictures, from a few of them."""
+    chosen = images[:: max(1, len(images) // 12)]
+    width, height = chosen[0].size
+    sheet = Image.new("RGB", (width, height * len(chosen)))
+    for index, image in enumerate(chosen):
+        sheet.paste(image, (0, index * height))
+    return sheet.quantize(GIF_COLOURS, method=Image.Quantize.MEDIANCUT)
+
+
+def render_episode(
+    policy_file: Path, seed: int, names: tuple[str, ...], out: Path
+) -> dict[str, Any]:
+    """Film one real episode of a policy; return its ``return``, ``seconds`` and ``seed``."""
+    import torch
+
+    from pwm_core.evaluation.episodes import deterministic
+    from pwm_core.extraction.store import TrainedPolicy
+    from pwm_core.tasks import get_task
+
+    torch.set_num_threads(1)
+    trained = TrainedPolicy.load(policy_file)
+    task = get_task(trained.task.name)
+    recording = record_episode(task, deterministic(trained.policy), task.name, seed)
+    write_film(Marks(recording, names), out)
+    return {
+        "return": float(recording.reward.sum()),
+        "seconds": float(recording.time[-1]),
+        "seed": seed,
+    }
+
+
+def render_session(live: Path, names: tuple[str, ...], out: Path) -> dict[str, Any]:
+    """Film the live session recorded in ``live``; return its ``seconds``."""
+    recording = _session(live)
+    write_film(Marks(recording, names), out)
+    return {"seconds": float(recording.time[-1] - recording.time[0])}
+
+
+def render_session_gif(live: Path, names: tuple[str, ...], limit: int, out: Path) -> dict[str, Any]:
+    """Make the small GIF of the live session; return its size in ``bytes``."""
+    write_gif(Marks(_session(live), names), out, limit)
+    return {"bytes": out.stat().st_size}
+
+
+def _session(live: Path) -> Recording:
+    return Recording.from_frames(json.loads(live.read_text())["frames"])

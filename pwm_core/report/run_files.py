@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run's directory holds; missing, half-written or damaged parts are no error."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pwm_core.checkpoint import CheckpointError, load_checkpoint
+from pwm_core.data.dataset import Dataset, DatasetError
+from pwm_core.data.summary import behaviour_rows
+from pwm_core.run_directory import read_metrics
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training run: the directory that ``pwm pretrain`` or ``pwm extract`` wrote."""
+
+    path: Path
+    config: dict[str, Any]
+    """``config.json``: stage, config, inputs, git, machine; empty when absent."""
+    metrics: list[dict[str, Any]]
+    result: dict[str, Any] | None
+    """Header of the weights file; ``None`` until training has ended."""
+
+    def curve(self, name: str) -> list[tuple[float, Any]]:
+        """Return ``(step, value)`` of every line that has ``name``."""
+        return [(line["step"], line[name]) for line in self.metrics if name in line]
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """A run's directory; every part is ``None`` or empty when it is not there."""
+
+    path: Path
+
+    @property
+    def data_path(self) -> Path:
+        return self.path / "data"
+
+    @property
+    def live_path(self) -> Path:
+        return self.path / "ros" / "live.json"
+
+    @cached_property
+    def dataset(self) -> Dataset | None:
+        try:
+            return Dataset(self.data_path)
+        except DatasetError:
+            return None
+
+    @cached_property
+    def behaviours(self) -> list[dict[str, Any]]:
+        """Rows of ``pwm data info``."""
+        return behaviour_rows(self.dataset) if self.dataset else []
+
+    @cached_property
+    def world_model(self) -> Stage | None:
+        return _stage(self.path / "world_model", "world_model.safetensors")
+
+    @cached_property
+    def policies(self) -> dict[str, Stage]:
+        """Extraction runs by task."""
+        found = {
+            folder.name: _stage(folder, "policy.safetensors")
+            for folder in sorted((self.path / "policies").glob("*"))
+            if folder.is_dir()
+        }
+        return {task: stage for task, stage in found.items() if stage}
+
+    @cached_property
+    def evaluation(self) -> dict[str, Any] | None:
+        return _json(self.path / "evaluation.json")
+
+    @cached_property
+    def lockstep(self) -> dict[str, Any] | None:
+        return _json(self.path / "ros" / "lockstep.json")
+
+    @cached_property
+    def live(self) -> dict[str, Any] | None:
+        return _json(self.live_path)
+
+    @cached_property
+    def stage_seconds(self) -> list[tuple[str, float]]:
+        stages = (_json(self.path / "stages.json") or {}).get("stages", [])
+        return [(stage["name"], float(stage["seconds"])) for stage in stages]
+
+    @cached_property
+    def bundles(self) -> list[Path]:
+        return sorted((self.path / "bundles").glob("*.onnx"))
+
+    @property
+    def tasks(self) -> list[str]:
+        """Tasks in the order of the data, then of the policies."""
+        known = list(self.dataset.tasks) if self.dataset else []
+        return [*known, *(task for task in self.policies if task not in known)]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Policies and tasks in the order of their colours, the live session's first."""
+        frames = (self.live or {}).get("frames", {})
+        return tuple(dict.fromkeys([*frames.get("policy", ()), *self.tasks]))
+
+    def colour(self, name: str) -> int:
+        """Return the series colour of a policy or task."""
+        return self.names.index(name)
+
+    @property
+    def stages(self) -> list[Stage]:
+        return [*([self.world_model] if self.world_model else []), *self.policies.values()]
+
+    def score(self, task: str, controller: str) -> dict[str, Any] | None:
+        """Return the evaluation's entry for ``controller`` on ``task``."""
+        scores = (self.evaluation or {}).get("scores", [])
+        chosen = [s for s in scores if (s["task"], s["controller"]) == (task, controller)]
+        return chosen[0] if chosen else None
+
+    def policy_file(self, task: str) -> Path | None:
+        """Return the extracted policy of ``task`` when extraction has ended."""
+        stage = self.policies.get(task)
+        return stage.path / "policy.safetensors" if stage and stage.result else None
+
+    @property
+    def times(self) -> tuple[float, float] | None:
+        """Return when the oldest and the newest of the files read were written (Unix time)."""
+        names = (
+            "data/dataset.json",
+            "world_model/*.json*",
+            "policies/*/*.json*",
+            "evaluation.json",
+            "ros/*.json",
+            "bundles/*.onnx",
+            "stages.json",
+        )
+        written = [file.stat().st_mtime for name in names for file in self.path.glob(name)]
+        return (min(written), max(written)) if written else None
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    """Return the object in ``path``; ``None`` when it is absent or not whole."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _stage(path: Path, weights: str) -> Stage | None:
+    config = _json(path / "config.json") or {}
+    metrics = read_metrics(path) if (path / "metrics.jsonl").is_file() else []
+    try:
+        result = load_checkpoint(path / weights)[1]
+    except CheckpointError:
+        result = None
+    return Stage(path, config, metrics, result) if config or metrics or result else None

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sections of the page: functions from what was read to HTML."""

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was run, when and where, and the figures to see first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from html import escape
+
+from pwm_core.pretraining.quality import REWARD_ERROR_LIMIT, exploited, too_poor
+from pwm_core.progress import clock
+from pwm_core.report.charts import percent
+from pwm_core.report.markup import tiles, warning
+from pwm_core.report.run_files import RunFiles
+from pwm_core.report.sections.evaluation import rivals
+from pwm_core.report.sections.ros import agreement
+
+Tile = tuple[str, str, str]
+
+
+def headline(run: RunFiles, anchors: list[tuple[str, str]]) -> str:
+    """Return title, origin, links to the sections, and tiles."""
+    links = "".join(f'<a href="#{escape(a)}">{escape(title)}</a>' for a, title in anchors)
+    about = f"One world model, {', '.join(run.tasks)}" if run.tasks else "Nothing recorded yet"
+    lines = "".join(f'<p class="sub">{escape(line)}</p>' for line in (about, _origin(run)) if line)
+    return (
+        f"<h1>PWM Deploy: {escape(run.path.resolve().name)}</h1>{lines}<nav>{links}</nav>"
+        + tiles(list(_tiles(run)))
+        + "".join(warning(text) for text in doubts(run))
+    )
+
+
+def doubts(run: RunFiles) -> list[str]:
+    """Return why the model or a policy should not be trusted."""
+    found = []
+    if run.world_model and run.world_model.result:
+        found.append(too_poor(run.world_model.result["quality"]))
+    for task, stage in run.policies.items():
+        problem = exploited(stage.result["record"]["training"]) if stage.result else None
+        found.append(f"{task}: {problem}" if problem else None)
+    return [problem for problem in found if problem]
+
+
+def _origin(run: RunFiles) -> str:
+    parts = []
+    if run.times:
+        first, last = (datetime.fromtimestamp(t, timezone.utc) for t in run.times)
+        end = f"{last:%H:%M}" if first.date() == last.date() else f"{last:%Y-%m-%d %H:%M}"
+        parts.append(f"{first:%Y-%m-%d %H:%M} – {end} UTC")
+    configs = [stage.config for stage in run.stages if stage.config]
+    seeds = sorted({c["config"]["seed"] for c in configs if "seed" in c.get("config", {})})
+    if seeds:
+        parts.append(f"training seed {', '.join(map(str, seeds))}")
+    revisions = dict.fromkeys(c["git"] for c in configs if "git" in c)
+    if revisions:
+        parts.append(f"revision {', '.join(_short(revision) for revision in revisions)}")
+    if machine := next((c["machine"] for c in configs if "machine" in c), None):
+        parts.append(
+            f"{machine['cpus']} CPUs, {machine['cuda'] or 'no GPU'}, {machine['platform']}"
+        )
+        parts.append(f"Python {machine['python']}, torch {machine['torch']}")
+    return " · ".join(parts)
+
+
+def _short(revision: str) -> str:
+    commit, plus, changes = revision.partition("+")
+    return commit[:10] + plus + changes
+
+
+def _tiles(run: RunFiles) -> Iterator[Tile]:
+    for task in run.tasks:
+        if score := run.score(task, "extracted policy"):
+            yield task, f"{score['mean']:.0f}", f"mean return; {rivals(run, task)}"
+    if run.world_model and run.world_model.result:
+        error = run.world_model.result["quality"]["reward_error"]
+        remark = f"held-out reward error; trusted up to {REWARD_ERROR_LIMIT:.0%}"
+        yield "World model", percent(error), remark
+    yield from _ros_tiles(run)
+    if run.stage_seconds:
+        total = sum(seconds for _, seconds in run.stage_seconds)
+        yield "Whole path", clock(total), f"min:s, {len(run.stage_seconds)} stages"
+
+
+def _ros_tiles(run: RunFiles) -> Iterator[Tile]:
+    if run.live:
+        node, swaps = run.live["policy_node"], run.live["swaps"]
+        if node.get("rate_hz"):
+            missed = f"{node.get('missed_ticks', 0)} of {node['ticks']} ticks missed"
+            remark = f"p99 period {node['period_p99_ms']:.1f} ms; {missed}"
+            yield "Control rate over ROS 2", f"{node['rate_hz']:.2f} Hz", remark
+        if swaps:
+            slowest = max(swap["latency_seconds"] for swap in swaps) * 1e3
+            remark = f"request to first action, slowest of {len(swaps)}"
+            yield "Policy swap", f"{slowest:.0f} ms", remark
+    difference = agreement(run)
+    if difference is not None:
+        remark = "relative difference of return, same seed, lockstep"
+        yield "ROS 2 against pwm eval", f"{difference:.1g}", remark
