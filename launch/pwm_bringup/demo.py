@@ -76,7 +76,7 @@ class Demo:
             stages.append(self._ros())
         report = self.out / "report.html"
         purpose = f"write {report}"
-        return [*stages, Stage("report", purpose, (report,), Report(run=self.out).run)]
+        return [*stages, Stage("report", purpose, (report,), Report(directory=self.out).run)]
 
     def _pretrain(self, directory: Path, seed: int) -> Pretrain:
         return Pretrain(

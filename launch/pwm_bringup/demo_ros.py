@@ -135,7 +135,8 @@ def _show(live: dict[str, Any]) -> None:
         for segment in live["segments"]
     ]
     print_table("Live session, real time", segments, as_json=False)
-    figures = [{"figure": name, "value": live["policy_node"][name]} for name in NODE_FIGURES]
+    found = live["policy_node"]  # a counter is there once it has counted something
+    figures = [{"figure": name, "value": found.get(name, 0)} for name in NODE_FIGURES]
     figures.append({"figure": "real_time_factor", "value": live["real_time_factor"]})
     for swap in live["swaps"]:
         latency = f"{swap['latency_seconds'] * 1e3:.1f} ms from request to first action"
