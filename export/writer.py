@@ -62,12 +62,12 @@ def export_policy(
 ) -> Bundle:
     """Write ``path`` and return it as a robot would load it.
 
-    The exported graph is run on real ``observations [N, O]`` and held against torch. A policy of high
-    gain amplifies float32's rounding past :data:`PARITY_LIMIT`; its graph then computes in float64.
-    ``ExportError`` when that differs too. The file appears only once it has passed.
+    The exported graph is run on real ``observations [N, O]`` and held against torch. A policy of
+    high gain amplifies float32's rounding past :data:`PARITY_LIMIT`; its graph then computes in
+    float64. ``ExportError`` when that differs too. The file appears only once it has passed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.part.onnx")
+    temporary = path.with_name(f".{path.name}.part")  # no *.onnx: a robot never lists it
     metadata = _metadata(trained, name, evaluation)
     errors = {}
     try:
@@ -113,6 +113,7 @@ def _graph(network: nn.Module, observations: int) -> onnx.ModelProto:
         output_names=[OUTPUT],
         dynamic_shapes=({0: torch.export.Dim("batch")},),
     )
+    assert program is not None  # only the older exporter (dynamo=False) returns None
     return program.model_proto
 
 
