@@ -55,14 +55,8 @@ def machine() -> dict[str, Any]:
 class RunDirectory:
     """Open a run: the same configuration resumes, another one is refused by name."""
 
-    def __init__(
-        self, path: Path, stage: str, config: Any, inputs: Mapping[str, str], resume_at: int | None
-    ) -> None:
-        """``inputs`` are names and hashes of what the run reads.
-
-        ``resume_at`` is the step of the checkpoint found, or ``None`` for a run from the start;
-        metrics written after that step by an interrupted run are dropped.
-        """
+    def __init__(self, path: Path, stage: str, config: Any, inputs: Mapping[str, str]) -> None:
+        """``inputs`` are names and hashes of what the run reads."""
         self.path = path
         identity = {"stage": stage, "config": plain(config), "inputs": dict(inputs)}
         file = path / "config.json"
@@ -71,14 +65,27 @@ class RunDirectory:
         else:
             provenance = {"git": git_revision(), "machine": machine()}
             write_atomically(file, json.dumps(identity | provenance, indent=1))
+
+    def open_metrics(self, resume_at: int | None) -> None:
+        """Make ready to :meth:`log`.
+
+        ``resume_at`` is the step of the checkpoint found, or ``None`` for a run from the start;
+        metrics written after that step by an interrupted run are dropped.
+        """
         self._trim_metrics(resume_at)
-        self._metrics = open(path / "metrics.jsonl", "a", buffering=1)  # noqa: SIM115
-        self._board = SummaryWriter(str(path), purge_step=resume_at)
+        self._metrics = open(self.path / "metrics.jsonl", "a", buffering=1)  # noqa: SIM115
+        self._board = SummaryWriter(str(self.path), purge_step=resume_at)
 
     def _trim_metrics(self, resume_at: int | None) -> None:
         file = self.path / "metrics.jsonl"
-        lines = file.read_text().splitlines() if file.is_file() and resume_at is not None else []
-        kept = [line for line in lines if _step(line) is not None and _step(line) <= resume_at]
+        lines = file.read_text().splitlines() if file.is_file() else []
+        last = -1 if resume_at is None else resume_at
+        steps = [_step(line) for line in lines]
+        kept = [
+            line
+            for line, step in zip(lines, steps, strict=True)
+            if step is not None and step <= last
+        ]
         write_atomically(file, "".join(line + "\n" for line in kept))
 
     def log(self, step: int, figures: Mapping[str, Any]) -> None:

@@ -152,7 +152,8 @@ class Extraction:
 
         ``inputs`` are the hashes of world model and dataset.
         """
-        run = RunDirectory(self.out, "extract", self.config, inputs, self._resume())
+        run = RunDirectory(self.out, "extract", self.config, inputs)
+        run.open_metrics(self._resume())
         try:
             figures = self._train(run)
         finally:

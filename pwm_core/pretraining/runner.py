@@ -130,13 +130,15 @@ class Pretraining:
     def _checkpoint(self) -> Path:
         return self.out / "checkpoint.safetensors"
 
-    def _resume(self) -> None:
+    def _resume(self) -> int | None:
+        """Return the step of the checkpoint that was loaded, ``None`` for a run from the start."""
         if not self._checkpoint.is_file():
-            return
+            return None
         tensors, header = load_checkpoint(self._checkpoint)
         load_weights(self.model, part("model", tensors), self._checkpoint)
         load_optimizer(self.optimizer, part("optimizer", tensors))
         self.step = header["step"]
+        return self.step
 
     def _save(self) -> None:
         tensors = prefixed("model", self.model.state_dict()) | prefixed(
@@ -147,10 +149,8 @@ class Pretraining:
     def run(self) -> TrainedWorldModel:
         """Train to the last update and write ``world_model.safetensors``."""
         fingerprint = self.dataset.fingerprint()
-        stored = self._checkpoint.is_file()
-        step = load_checkpoint(self._checkpoint)[1]["step"] if stored else None
-        run = RunDirectory(self.out, "pretrain", self.config, {"dataset": fingerprint}, step)
-        self._resume()
+        run = RunDirectory(self.out, "pretrain", self.config, {"dataset": fingerprint})
+        run.open_metrics(self._resume())
         try:
             quality = self._train(run)
         finally:
