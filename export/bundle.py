@@ -182,7 +182,9 @@ def _metadata(session: onnxruntime.InferenceSession) -> dict[str, Any]:
     return metadata
 
 
-def _layout(kind: type, metadata: dict[str, Any], key: str) -> Any:
+def _layout(
+    kind: type[ObservationLayout] | type[ActionLayout], metadata: dict[str, Any], key: str
+) -> Any:
     try:
         layout = kind.from_json(metadata[key])
     except (TypeError, ValueError) as error:

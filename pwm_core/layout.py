@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-TRANSFORMS = {"identity": lambda x: x, "cos": np.cos, "sin": np.sin}
+TRANSFORMS: dict[str, Callable[[float], float]] = {
+    "identity": float,
+    "cos": math.cos,
+    "sin": math.sin,
+}
 INTERPRETATIONS = ("position", "velocity", "effort")
 
 
@@ -47,7 +53,7 @@ class ObservationChannel:
 
     def read(self, raw: float) -> float:
         """Return the observation entry for one raw sensor value."""
-        return self.scale * float(TRANSFORMS[self.transform](raw)) + self.offset
+        return self.scale * TRANSFORMS[self.transform](raw) + self.offset
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from pwm_core.tasks import Task
+from pwm_core.tasks import Task, TrueDynamics
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class SamplingMpc:
         return Rollouts(np.stack(observations, 1), np.stack(actions, 1), np.array(rewards).T)
 
     def _improve(
-        self, dynamics, state: np.ndarray, plan: np.ndarray, rng: np.random.Generator
+        self, dynamics: TrueDynamics, state: np.ndarray, plan: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
         """Return the plan ``[E, H, A]`` after one MPPI step from ``state [E, S]``."""
         episodes, horizon, size = plan.shape

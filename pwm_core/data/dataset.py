@@ -202,11 +202,12 @@ class DatasetWriter:
         """Create or reopen ``path`` for ``tasks``; what a crash left half-written is cut off."""
         self.path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
+        widths = max(t.observation.size for t in tasks), max(t.action.size for t in tasks)
         header = {
             "schema_version": SCHEMA_VERSION,
             "tasks": [task.to_json() for task in tasks],
-            "observation_width": max(task.observation.size for task in tasks),
-            "action_width": max(task.action.size for task in tasks),
+            "observation_width": widths[0],
+            "action_width": widths[1],
         }
         if (self.path / "dataset.json").exists():
             if _read_header(self.path) != header:
@@ -217,7 +218,7 @@ class DatasetWriter:
         else:
             write_atomically(self.path / "dataset.json", json.dumps(header, indent=1))
         self._tasks = {task.name: task for task in tasks}
-        self._widths = header["observation_width"], header["action_width"]
+        self._widths = widths
         self.episodes = _read_episodes(self.path)
         self._rows = max((episode.rows.stop for episode in self.episodes), default=0)
         self._cut_half_written()

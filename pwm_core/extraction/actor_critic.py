@@ -125,9 +125,10 @@ class Policy(nn.Module):
                 for name, tensor in world_model.encoder.state_dict().items()
             }
         )
-        first, padded = self.encoder[0], world_model.observation_mean.shape[1]
+        padded = world_model.observation_mean.shape[1]
         embedding = renormalise(world_model.task_embedding)[task]
-        first.bias += world_model.encoder[0].weight[:, padded:] @ embedding
+        weight = world_model.encoder.get_parameter("0.weight")
+        self.encoder.get_parameter("0.bias").add_(weight[:, padded:] @ embedding)
         self.actor.load_state_dict(actor.state_dict())
 
     def forward(self, observation: Tensor) -> Tensor:

@@ -74,7 +74,7 @@ class WorldModel(nn.Module):
         )
         self.dynamics = mlp([z + action_size + e, *hidden, z], SimNorm(config.simnorm_group))
         self.reward_head = mlp([z + action_size + e, *hidden, config.bins])
-        nn.init.zeros_(self.reward_head[-1].weight)
+        nn.init.zeros_(self.reward_head.get_parameter(f"{len(self.reward_head) - 1}.weight"))
         self.two_hot = TwoHot(
             config.bins, config.reward_low, config.reward_high, config.reward_symlog
         )

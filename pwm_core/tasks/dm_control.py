@@ -103,7 +103,7 @@ class DmControlEnvironment(SingleEnvironment):
         return _flatten(self._environment.task.get_observation(self._environment.physics))
 
     def state(self) -> np.ndarray:
-        """Return MuJoCo's full physics state ``[S]``, as :class:`RolloutDynamics` takes it."""
+        """Return MuJoCo's full physics state, as :class:`RolloutDynamics` takes it."""
         return _full_state(self.model, self.data)
 
     def render(self, width: int = 480, height: int = 360) -> np.ndarray:
@@ -138,7 +138,7 @@ class DmControlVector:
     def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         outcomes = [e.step(a) for e, a in zip(self._environments, action, strict=True)]
         observation, reward, terminated, truncated = zip(*(o[:4] for o in outcomes), strict=True)
-        return np.stack(observation), *(np.array(x) for x in (reward, terminated, truncated))
+        return np.stack(observation), np.array(reward), np.array(terminated), np.array(truncated)
 
 
 class EnvPoolEnvironment:

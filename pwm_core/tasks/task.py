@@ -32,6 +32,10 @@ class SingleEnvironment(gymnasium.Env):
         """Return the observation ``[O]``, float32, of the present state."""
         raise NotImplementedError
 
+    def state(self) -> np.ndarray:
+        """Return the simulator's full state ``[S]``, as the task's ``TrueDynamics`` take it."""
+        raise NotImplementedError
+
 
 class VectorEnvironment(Protocol):
     """Many worlds at once, all episodes of one length."""
