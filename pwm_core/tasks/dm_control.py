@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -54,7 +55,9 @@ def _flatten(observation: Any) -> np.ndarray:
 
 
 def _load(domain: str, name: str, seed: int) -> Any:
-    from dm_control import suite  # slow to import, and not needed to describe a task
+    with warnings.catch_warnings():  # on a machine without a display glfw warns in every process
+        warnings.filterwarnings("ignore", module="glfw")
+        from dm_control import suite  # slow to import, and not needed to describe a task
 
     # No time limit of its own: the episode's end is ours, and a bridge may run on for hours.
     return suite.load(domain, name, task_kwargs={"random": seed, "time_limit": float("inf")})
