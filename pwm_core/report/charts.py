@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
 SERIES = 6
 """Series colours that ``report.css`` has (classes s0 … s5)."""
@@ -140,7 +141,7 @@ def line_chart(
     number: Callable[[float], str] = plain_number,
 ) -> str:
     """Return curves over one axis; ``limit`` is a dashed horizontal line with its name."""
-    width, height, left, right, top, bottom = 440, 270, 56, 428, 26, 228
+    width, height, left, right, top, bottom = 440, 270, 56, 418, 26, 228
     lines = [_drawable(line, log) for line in lines]
     points = [point for line in lines for point in line.points]
     x = covering_tightly([a for a, _ in points], left, right)
@@ -234,13 +235,20 @@ def trace_chart(
         for tick in y.ticks(3):
             parts.append(_rule(left, y(tick), right, y(tick), "grid"))
             parts.append(_text(left - 6, y(tick) + 4, plain_number(tick), "tick", "end"))
-        parts.append(_path(list(zip(time, panel.values, strict=True)), x, y, "line ink"))
+        points = list(zip(time, panel.values, strict=True))
+        parts += [_path(piece, x, y, "line ink") for piece in _split(points, resets)]
     parts += [_rule(x(at), head - 8, x(at), bottom - gap + 4, "reset") for at in resets]
     parts += [_rule(x(at), head - 22, x(at), bottom - gap + 4, "swap") for at in swaps]
     for tick in x.ticks(10):
         parts.append(_text(x(tick), bottom - gap + 20, plain_number(tick), "tick"))
     parts.append(_text((left + right) / 2, bottom + 12, "simulated time (s)", "label"))
     return _svg(width, bottom + 18, "positions over time", parts)
+
+
+def _split(points: Sequence[Point], at: Sequence[float]) -> list[Sequence[Point]]:
+    """Return ``points`` in pieces, a new one from each time in ``at``: no line across a jump."""
+    edges = [-math.inf, *at, math.inf]
+    return [[p for p in points if low <= p[0] < high] for low, high in pairwise(edges)]
 
 
 def _band(band: Band, x: Scale, top: float, bottom: float) -> str:

@@ -25,7 +25,8 @@ FILM_SIZE = 640, 360
 GIF_SIZE = 320, 180
 GIF_RATES = (12.5, 10.0, 5.0, 4.0, 2.5)
 """Pictures per second, tried until the file is small enough."""
-GIF_COLOURS = 32
+GIF_COLOURS = 48, 16
+"""Most frequent ones, and ones far from each other: small marks must keep their colours."""
 COLOURS = ("#5aa9ff", "#ff8f5a", "#69db7c", "#da77f2", "#3bc9db", "#ffd43b")
 """Per policy in order of appearance; the series colours of ``report.css``, dark."""
 BADGE_SECONDS = 1.2
@@ -175,7 +176,13 @@ def _palette(images: list[Image.Image]) -> Image.Image:
     sheet = Image.new("RGB", (width, height * len(chosen)))
     for index, image in enumerate(chosen):
         sheet.paste(image, (0, index * height))
-    return sheet.quantize(GIF_COLOURS, method=Image.Quantize.MEDIANCUT)
+    colours: list[int] = []
+    methods = Image.Quantize.MEDIANCUT, Image.Quantize.MAXCOVERAGE
+    for count, method in zip(GIF_COLOURS, methods, strict=True):
+        colours += sheet.quantize(count, method=method).getpalette()[: 3 * count]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(colours)
+    return palette
 
 
 def render_episode(

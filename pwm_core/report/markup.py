@@ -49,9 +49,11 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -
         )
 
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    css = ' class="narrow"' if len(columns) < 4 else ""
     return (
-        f'<div class="scroll"><table><caption>{escape(caption)}</caption>'
+        f'<figure class="table"><div class="scroll"><table{css}>'
         f"<thead><tr>{cells('th', columns)}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 
 
@@ -76,6 +78,11 @@ def figure(
 def grid(figures: Sequence[str]) -> str:
     """Return figures beside each other where there is room."""
     return f'<div class="grid">{"".join(figures)}</div>'
+
+
+def stage(first: str, others: Sequence[str]) -> str:
+    """Return one large figure with ``others`` small beside it where there is room."""
+    return f'<div class="stage">{first}<div>{"".join(others)}</div></div>'
 
 
 def tiles(entries: Sequence[tuple[str, str, str]]) -> str:

@@ -73,7 +73,7 @@ def _tiles(run: RunFiles) -> Iterator[Tile]:
             yield task, f"{score['mean']:.0f}", f"mean return; {rivals(run, task)}"
     if run.world_model and run.world_model.result:
         error = run.world_model.result["quality"]["reward_error"]
-        remark = f"held-out reward error; trusted up to {REWARD_ERROR_LIMIT:.0%}"
+        remark = f"held-out reward error; trusted up to {percent(REWARD_ERROR_LIMIT)}"
         yield "World model", percent(error), remark
     yield from _ros_tiles(run)
     if run.stage_seconds:

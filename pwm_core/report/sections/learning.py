@@ -37,7 +37,7 @@ def _errors(stage: Stage, latent: list[tuple[float, list[float]]]) -> str:
         Line(f"latent error after {steps} steps", [(s, e[-1]) for s, e in latent], 1),
         Line("latent error after 1 step", [(s, e[0]) for s, e in latent], 2),
     ]
-    limit = REWARD_ERROR_LIMIT, f"reward error to trust: {REWARD_ERROR_LIMIT:.0%}"
+    limit = REWARD_ERROR_LIMIT, f"trusted reward error: {percent(REWARD_ERROR_LIMIT)}"
     chart = line_chart(lines, "updates", "relative error", log=True, limit=limit, number=percent)
     caption = f"Open-loop errors while training: {RELATIVE}; logarithmic."
     return figure(chart, caption, [(line.label, line.colour) for line in lines])

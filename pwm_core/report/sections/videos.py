@@ -4,29 +4,29 @@
 from __future__ import annotations
 
 from pwm_core.report import commands
-from pwm_core.report.markup import figure, grid, note, paragraph, video
+from pwm_core.report.markup import figure, grid, note, paragraph, stage, video
 from pwm_core.report.run_files import RunFiles
 from pwm_core.report.studio import Films
 
 
 def videos(run: RunFiles, films: Films) -> str:
     """Return the films that could be made, and why others could not."""
-    figures = []
+    session, episodes = "", []
     if films.session:
         seconds = films.session.facts["seconds"]
         caption = (
             f"Live session over ROS 2, {seconds:.1f} s at real speed, drawn from the joint "
             "positions published on joint_states. Colour and bar show the policy that acted."
         )
-        figures.append(figure(video(films.session.data, "live session"), caption))
+        session = figure(video(films.session.data, "live session"), caption)
     for task, film in films.episodes.items():
         facts = film.facts
         caption = (
             f"{task}: one episode of the extracted policy in the real simulator, "
-            f"seed {facts['seed']}, return {facts['return']:.0f}, {facts['seconds']:.0f} s, real speed."
+            f"seed {facts['seed']}, return {facts['return']:.0f}, {facts['seconds']:.0f} s."
         )
-        figures.append(figure(video(film.data, task), caption))
-    parts = [grid(figures)] if figures else []
+        episodes.append(figure(video(film.data, task), caption))
+    parts = [stage(session, episodes) if session and episodes else grid([session, *episodes])]
     parts += [paragraph(problem) for problem in films.problems]
     if not run.live:
         missing = "No live session was recorded."
