@@ -117,26 +117,41 @@ def _read_header(path: Path) -> dict[str, Any]:
     if not header_path.is_file():
         raise DatasetError(f"{path} is no dataset: dataset.json is missing")
     try:
-        header = json.loads(header_path.read_text())
-    except json.JSONDecodeError as error:
+        header = json.loads(header_path.read_bytes())
+    except ValueError as error:
         raise DatasetError(f"{header_path} is not JSON: {error}") from error
-    if header.get("schema_version") != SCHEMA_VERSION:
+    version = header.get("schema_version") if isinstance(header, dict) else None
+    if version != SCHEMA_VERSION:
         raise DatasetError(
-            f"{header_path}: schema_version is {header.get('schema_version')!r}, "
-            f"this version reads {SCHEMA_VERSION}"
+            f"{header_path}: schema_version is {version!r}, this version reads {SCHEMA_VERSION}"
         )
     return header
+
+
+def _read_tasks(path: Path, header: dict[str, Any]) -> dict[str, TaskInfo]:
+    try:
+        return {stored["name"]: TaskInfo.from_json(stored) for stored in header["tasks"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise DatasetError(f"{path / 'dataset.json'}: tasks cannot be read ({error!r})") from error
+
+
+def _require_bytes(file: Path, needed: int) -> None:
+    present = file.stat().st_size if file.is_file() else 0
+    if present < needed:
+        raise DatasetError(
+            f"{file} has {present} bytes, the episode table needs {needed}: it was truncated"
+        )
 
 
 def _read_episodes(path: Path) -> list[Episode]:
     """Return the complete lines; a last line without newline was being written and is left out."""
     table = path / "episodes.jsonl"
-    text = table.read_text() if table.is_file() else ""
+    content = table.read_bytes() if table.is_file() else b""
     episodes = []
-    for number, line in enumerate(text.split("\n")[:-1], start=1):
+    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
         try:
             episodes.append(Episode(**json.loads(line)))
-        except (json.JSONDecodeError, TypeError) as error:
+        except (ValueError, TypeError) as error:
             raise DatasetError(f"{table}, line {number}: not an episode ({error})") from error
     return episodes
 
@@ -148,7 +163,7 @@ class Dataset:
         """Open ``path``; ``DatasetError`` names the file that is missing, short or too new."""
         self.path = Path(path)
         header = _read_header(self.path)
-        self.tasks = {t["name"]: TaskInfo.from_json(t) for t in header["tasks"]}
+        self.tasks = _read_tasks(self.path, header)
         self.widths = header["observation_width"], header["action_width"]
         self.episodes = _read_episodes(self.path)
         if not self.episodes:
@@ -160,12 +175,7 @@ class Dataset:
 
     def _map(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         file = self.path / f"{name}.f32"
-        needed = 4 * int(np.prod(shape))
-        present = file.stat().st_size if file.is_file() else 0
-        if present < needed:
-            raise DatasetError(
-                f"{file} has {present} bytes, the episode table needs {needed}: it was truncated"
-            )
+        _require_bytes(file, 4 * int(np.prod(shape)))
         return np.memmap(file, "<f4", "r", shape=shape)
 
     def of_task(self, task: str) -> list[Episode]:
@@ -225,9 +235,12 @@ class DatasetWriter:
 
     def _cut_half_written(self) -> None:
         widths = {"observation": self._widths[0], "action": self._widths[1], "reward": 1}
-        for name, width in widths.items():
-            with open(self.path / f"{name}.f32", "ab") as file:
-                file.truncate(4 * self._rows * width)
+        needed = {self.path / f"{n}.f32": 4 * self._rows * width for n, width in widths.items()}
+        for path, size in needed.items():
+            _require_bytes(path, size)
+        for path, size in needed.items():
+            with open(path, "ab") as file:
+                file.truncate(size)
         lines = "".join(json.dumps(asdict(episode)) + "\n" for episode in self.episodes)
         write_atomically(self.path / "episodes.jsonl", lines)
 
@@ -265,6 +278,8 @@ class DatasetWriter:
         self, task: TaskInfo, observation: np.ndarray, action: np.ndarray, reward: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         steps = len(reward)
+        if steps == 0:
+            raise DatasetError(f"{task.name}: an episode without a decision")
         expected = {
             "observation": (observation, (steps + 1, task.observation.size)),
             "action": (action, (steps, task.action.size)),
