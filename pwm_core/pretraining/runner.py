@@ -24,6 +24,7 @@ from pwm_core.data.dataset import Dataset, DatasetError
 from pwm_core.data.sampler import WindowSampler
 from pwm_core.data.split import split
 from pwm_core.device import resolve_device
+from pwm_core.errors import PwmError
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.model.world_model import WorldModel, WorldModelConfig
 from pwm_core.pretraining.loss import LossWeights, ModelQuality, judge, world_model_loss
@@ -58,6 +59,13 @@ class PretrainingConfig:
     held_out: float
     """Share of episodes that judge the model and never train it."""
     seed: int
+
+    def __post_init__(self) -> None:
+        longest = max(self.horizon, *(horizon for _, horizon in self.curriculum), 1)
+        if self.transitions < longest:
+            raise PwmError(
+                f"{self.transitions} transitions per update hold no window of {longest} decisions"
+            )
 
 
 @dataclass(frozen=True)
