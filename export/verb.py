@@ -18,7 +18,7 @@ from pwm_core.extraction.store import TrainedPolicy
 from pwm_core.files import sha256
 from pwm_core.pretraining.quality import exploited
 from pwm_core.tables import print_table
-from pwm_export.writer import export_policy
+from pwm_export.writer import ExportError, export_policy
 
 PARITY_OBSERVATIONS = 1000
 REFUSED = 3
@@ -43,6 +43,8 @@ class Export:
 
     def run(self) -> int:
         """Export and print a table of bundles."""
+        if not self.policies:
+            raise ExportError("no policy was given")
         dataset = Dataset(self.data)
         rows = []
         for path in self.policies:
@@ -78,25 +80,30 @@ class Export:
         }
 
     def _evaluation(self, trained: TrainedPolicy, path: Path) -> dict[str, Any]:
+        """Return the figures of this very policy file, empty when another one was judged."""
         if self.evaluation is None:
             return {}
-        stored = json.loads(self.evaluation.read_text())
-        if stored["policies"].get(trained.task.name) != sha256(path):
+        digest, scores = sha256(path), read_scores(self.evaluation)
+        score = next((s for s in scores if s.get("policy") == digest), None)
+        if score is None:
             print(
                 f"note: {self.evaluation} judged another {trained.task.name} policy; left out",
                 file=sys.stderr,
             )
             return {}
-        score = next(
-            s
-            for s in stored["scores"]
-            if (s["task"], s["controller"]) == (trained.task.name, "extracted policy")
-        )
         return {
             "mean_return": score["mean"],
             "interval": score["interval"],
             "episodes": len(score["returns"]),
         }
+
+
+def read_scores(path: Path) -> list[dict[str, Any]]:
+    """Return the scores that ``pwm eval --out`` wrote; ``ExportError`` when ``path`` has none."""
+    try:
+        return json.loads(path.read_bytes())["scores"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ExportError(f"{path} is no result of pwm eval --out: {error}") from error
 
 
 def sample_observations(dataset: Dataset, task: str, count: int) -> np.ndarray:

@@ -25,6 +25,8 @@ class Score:
     returns: tuple[float, ...]
     seeds: tuple[int, ...]
     """Seeds of the episodes; empty for what lies in the data."""
+    policy: str | None = None
+    """SHA-256 of the policy's file; ``None`` for baselines."""
 
     @property
     def mean(self) -> float:
@@ -42,11 +44,12 @@ class Score:
         return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
-def score_policy(trained: TrainedPolicy, seeds: Sequence[int]) -> Score:
-    """Run one real episode per seed."""
+def score_policy(trained: TrainedPolicy, seeds: Sequence[int], digest: str) -> Score:
+    """Run one real episode per seed; ``digest`` is the SHA-256 of the policy's file."""
     task = get_task(trained.task.name)
     episodes = run_episodes(task, deterministic(trained.policy), seeds)
-    return Score(task.name, "extracted policy", tuple(episodes.returns.tolist()), tuple(seeds))
+    returns = tuple(episodes.returns.tolist())
+    return Score(task.name, "extracted policy", returns, tuple(seeds), digest)
 
 
 def score_baselines(

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from pwm_core.data.dataset import Dataset
+from pwm_core.errors import PwmError
 from pwm_core.evaluation.cloning import CloningConfig
 from pwm_core.evaluation.comparison import Score, score_baselines, score_policy
 from pwm_core.extraction.store import TrainedPolicy
@@ -42,27 +43,33 @@ class Evaluate:
     def run(self) -> int:
         """Evaluate and print the table."""
         torch.set_num_threads(1)  # networks this small lose by more
-        trained = [TrainedPolicy.load(path) for path in self.policies]
-        dataset = Dataset(self.data) if self.data else None
-        scores = self._scores(trained, dataset)
+        if not self.policies:
+            raise PwmError("no policy was given")
+        trained = [(TrainedPolicy.load(path), sha256(path)) for path in self.policies]
+        scores = self._scores(trained, Dataset(self.data) if self.data else None)
         if self.out:
-            hashes = {t.task.name: sha256(p) for t, p in zip(trained, self.policies, strict=True)}
-            write_atomically(self.out, json.dumps(record(scores, hashes), indent=1))
+            write_atomically(self.out, json.dumps(record(scores), indent=1))
         print_table("Real returns", [row(score) for score in scores], self.json)
         return 0
 
-    def _scores(self, trained: list[TrainedPolicy], dataset: Dataset | None) -> list[Score]:
+    def _scores(
+        self, trained: list[tuple[TrainedPolicy, str]], dataset: Dataset | None
+    ) -> list[Score]:
+        """Return the scores of each task's baselines, once, and of its policies."""
         seeds = range(self.seed, self.seed + self.episodes)
         scores: list[Score] = []
-        total = len(trained) * (1 + (BASELINES if dataset else 0))
+        names = list(dict.fromkeys(policy.task.name for policy, _ in trained))
+        total = len(trained) + (BASELINES * len(names) if dataset else 0)
         with ProgressDisplay("eval", total, "controllers") as progress:
-            for policy in trained:
+            for name in names:
                 if dataset:
-                    for score in score_baselines(dataset, policy.task.name, seeds, CloningConfig()):
+                    for score in score_baselines(dataset, name, seeds, CloningConfig()):
                         scores.append(score)
-                        progress.update(len(scores), {"now": policy.task.name})
-                scores.append(score_policy(policy, seeds))
-                progress.update(len(scores), {"now": policy.task.name})
+                        progress.update(len(scores), {"now": name})
+                for policy, digest in trained:
+                    if policy.task.name == name:
+                        scores.append(score_policy(policy, seeds, digest))
+                        progress.update(len(scores), {"now": name})
         return scores
 
 
@@ -78,13 +85,12 @@ def row(score: Score) -> dict[str, Any]:
     }
 
 
-def record(scores: list[Score], policies: dict[str, str]) -> dict[str, Any]:
-    """Return everything about an evaluation, JSON-ready; ``policies`` are hashes by task."""
+def record(scores: list[Score]) -> dict[str, Any]:
+    """Return everything about an evaluation, JSON-ready."""
     return {
         "scores": [
             asdict(score) | {"mean": score.mean, "interval": score.interval} for score in scores
         ],
-        "policies": policies,
         "git": git_revision(),
         "machine": machine(),
     }
