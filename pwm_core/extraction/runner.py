@@ -230,9 +230,15 @@ class Extraction:
     def _start_states(self) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng([self.config.seed, self.iteration])
         rows = rng.choice(self._rows, self.config.batch)
-        observation = torch.from_numpy(self.dataset.observation[rows]).to(self.device)
-        task = torch.full((len(rows),), self.index, device=self.device)
-        return self.model.encode(observation, task), self.model.embedding(task)
+        observation = self.dataset.observation[rows][:, : self.info.observation.size]
+        return self._encode(torch.from_numpy(observation))
+
+    def _encode(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """Return latents and task embeddings of ``observation [N, O]``, padded to the model's."""
+        padding = self.model.observation_mean.shape[1] - observation.shape[1]
+        padded = torch.nn.functional.pad(observation, (0, padding)).to(self.device)
+        task = torch.full((len(padded),), self.index, device=self.device)
+        return self.model.encode(padded, task), self.model.embedding(task)
 
     def _fit_critics(self, latent: Tensor, reward: Tensor, generator: torch.Generator) -> Tensor:
         config = self.config
@@ -284,12 +290,9 @@ class Extraction:
         The policy acts without noise in the model alone for a whole episode, so that the figure can
         be held against a real return: a policy that exploits the model imagines far more.
         """
-        padding = self.model.observation_mean.shape[1] - observation.shape[1]
-        padded = torch.nn.functional.pad(observation, (0, padding)).to(self.device)
-        task = torch.full((len(padded),), self.index, device=self.device)
-        z, embedding = self.model.encode(padded, task), self.model.embedding(task)
+        z, embedding = self._encode(observation)
         spare = self.model.action_mask.shape[-1] - self.info.action.size
-        total = torch.zeros(len(padded), device=self.device)
+        total = torch.zeros(len(z), device=self.device)
         for _ in range(self.info.episode_steps):
             action = torch.nn.functional.pad(self.actor(z), (0, spare))
             total += self.model.reward(z, action, embedding)
