@@ -140,9 +140,14 @@ def line_chart(
     limit: tuple[float, str] | None = None,
     number: Callable[[float], str] = plain_number,
 ) -> str:
-    """Return curves over one axis; ``limit`` is a dashed horizontal line with its name."""
+    """Return curves over one axis; ``limit`` is a dashed horizontal line with its name.
+
+    Values that cannot be drawn are left out; empty if there is none that can.
+    """
     width, height, left, right, top, bottom = 440, 270, 56, 418, 26, 228
-    lines = [_drawable(line, log) for line in lines]
+    lines = [line for line in (_drawable(line, log) for line in lines) if line.points]
+    if not lines:
+        return ""
     points = [point for line in lines for point in line.points]
     x = covering_tightly([a for a, _ in points], left, right)
     y = covering([b for _, b in points] + ([limit[0]] if limit else []), bottom, top, log)
@@ -153,19 +158,19 @@ def line_chart(
     for tick in x.ticks():
         parts.append(_text(x(tick), bottom + 17, plain_number(tick), "tick"))
     parts.append(_text((left + right) / 2, height - 6, x_label, "label"))
-    if limit:
-        parts.append(_rule(left, y(limit[0]), right, y(limit[0]), "limit"))
-        parts.append(_text(right, y(limit[0]) - 5, limit[1], "tick limit-text", "end"))
     for line in lines:
         css = f"line s{line.colour % SERIES}" + (" dashed" if line.dashed else "")
         parts.append(_path(line.points, x, y, css))
         parts.append(_dot(x(line.points[-1][0]), y(line.points[-1][1]), line.colour, 3.2))
+    if limit:
+        parts.append(_rule(left, y(limit[0]), right, y(limit[0]), "limit"))
+        parts.append(_text(right, y(limit[0]) - 5, limit[1], "tick limit-text", "end"))
     return _svg(width, height, f"{y_label} over {x_label}", parts)
 
 
 def _drawable(line: Line, log: bool) -> Line:
     points = [(a, b) for a, b in line.points if math.isfinite(b) and (b > 0 or not log)]
-    return Line(line.label, points or [(0.0, 1.0)], line.colour, line.dashed)
+    return Line(line.label, points, line.colour, line.dashed)
 
 
 def covering_tightly(values: Sequence[float], start: float, stop: float) -> Scale:

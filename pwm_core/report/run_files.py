@@ -42,6 +42,10 @@ class RunFiles:
         return self.path / "data"
 
     @property
+    def lockstep_path(self) -> Path:
+        return self.path / "ros" / "lockstep.json"
+
+    @property
     def live_path(self) -> Path:
         return self.path / "ros" / "live.json"
 
@@ -77,7 +81,7 @@ class RunFiles:
 
     @cached_property
     def lockstep(self) -> dict[str, Any] | None:
-        return _json(self.path / "ros" / "lockstep.json")
+        return _json(self.lockstep_path)
 
     @cached_property
     def live(self) -> dict[str, Any] | None:
@@ -122,6 +126,24 @@ class RunFiles:
         """Return the extracted policy of ``task`` when extraction has ended."""
         stage = self.policies.get(task)
         return stage.path / "policy.safetensors" if stage and stage.result else None
+
+    def damaged(self) -> list[str]:
+        """Return a sentence for each part that is there but cannot be read."""
+        records = [self.path / "evaluation.json", self.path / "stages.json"]
+        records += [self.lockstep_path, self.live_path, *self.path.glob("world_model/config.json")]
+        records += self.path.glob("policies/*/config.json")
+        found = [f"{p} is not whole" for p in records if p.is_file() and _json(p) is None]
+        for weights in self.path.glob("**/*.safetensors"):
+            try:
+                load_checkpoint(weights)
+            except CheckpointError as error:
+                found.append(str(error))
+        if self.data_path.is_dir():
+            try:
+                Dataset(self.data_path)
+            except DatasetError as error:
+                found.append(str(error))
+        return found
 
     @property
     def times(self) -> tuple[float, float] | None:

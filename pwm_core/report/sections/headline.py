@@ -26,7 +26,7 @@ def headline(run: RunFiles, anchors: list[tuple[str, str]]) -> str:
     return (
         f"<h1>PWM Deploy: {escape(run.path.resolve().name)}</h1>{lines}<nav>{links}</nav>"
         + tiles(list(_tiles(run)))
-        + "".join(warning(text) for text in doubts(run))
+        + "".join(warning(text) for text in [*run.damaged(), *doubts(run)])
     )
 
 
