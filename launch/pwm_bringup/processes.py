@@ -65,7 +65,8 @@ def _workspace_environment(prefix: Path) -> Mapping[str, str]:
         # of the two would break `import rclpy`.
         for name in ("_ROS_WHEELS_BOOTSTRAP_COMPLETE", "LD_LIBRARY_PATH"):
             environment.pop(name, None)
-        environment["AMENT_PREFIX_PATH"] = environment["CMAKE_PREFIX_PATH"] = sys.prefix
+        if sys.prefix not in environment.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
+            environment["AMENT_PREFIX_PATH"] = environment["CMAKE_PREFIX_PATH"] = sys.prefix
     script = 'source "$0" >&2 && env -0'
     command = ["bash", "-c", script, str(prefix / "local_setup.bash")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)

@@ -54,7 +54,7 @@ def test_require_names_every_difference(make_bundle) -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="ghost.onnx: cannot be read: No such file"):
+    with pytest.raises(BundleError, match=r"ghost\.onnx: cannot be read: No such file"):
         Bundle.load(tmp_path / "ghost.onnx")
 
 

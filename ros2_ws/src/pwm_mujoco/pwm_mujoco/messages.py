@@ -11,7 +11,7 @@ from sensor_msgs.msg import JointState
 
 from pwm_mujoco.world import World
 
-SCALAR_JOINTS = (mujoco.mjtJoint.mjJNT_SLIDE, mujoco.mjtJoint.mjJNT_HINGE)
+SCALAR_JOINTS = (int(mujoco.mjtJoint.mjJNT_SLIDE), int(mujoco.mjtJoint.mjJNT_HINGE))
 
 
 def stamp(seconds: float) -> Time:

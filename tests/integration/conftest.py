@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real nodes in processes over real DDS, each test on a ROS domain of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Before the middleware is loaded: nothing leaves this machine, nothing comes in.
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+
+PATIENCE = 20.0
+"""Seconds a predicate may take to hold; a busy machine needs them, a good run does not."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.integration)
+
+
+@pytest.fixture(scope="session")
+def workspace() -> Path:
+    """The built ROS workspace; a failure, never a skip, when it is missing or not sourced."""
+    from pwm_bringup.processes import RosWorkspaceError, install_prefix
+
+    try:
+        prefix = install_prefix()
+    except RosWorkspaceError as error:
+        pytest.fail(str(error), pytrace=False)
+    try:
+        import pwm_interfaces.msg  # noqa: F401
+        import rclpy  # noqa: F401
+    except ImportError as error:
+        pytest.fail(f"{error}: run `make test`, or `source scripts/env.sh` first", pytrace=False)
+    return prefix
+
+
+@pytest.fixture
+def domain(workspace: Path) -> Iterator[int]:
+    """A ROS domain nobody else on this machine uses, with rclpy initialised on it."""
+    import rclpy
+
+    from pwm_bringup.processes import leased_domain
+
+    with leased_domain() as number:
+        rclpy.init(domain_id=number)
+        yield number
+        rclpy.try_shutdown()
+
+
+@pytest.fixture
+def start(domain: int) -> Iterator[Callable[..., Any]]:
+    """Start an executable of the workspace with parameters; all are killed at the end."""
+    from pwm_bringup.processes import RosProcess, stop_all
+    from pwm_bringup.simulation import NodeProcess
+
+    processes: list[RosProcess] = []
+
+    def make(package: str, executable: str, **parameters: Any) -> RosProcess:
+        node = NodeProcess(package, executable, parameters)
+        processes.append(RosProcess.of_node(node, domain=domain))
+        return processes[-1]
+
+    yield make
+    for process in processes:
+        if process.returncode is None:
+            os.kill(process.pid, signal.SIGCONT)
+    stop_all(processes)
+
+
+@pytest.fixture
+def start_bridge(start) -> Callable[..., Any]:
+    """Start ``mujoco_bridge``."""
+
+    def make(**parameters: Any) -> Any:
+        return start("pwm_mujoco", "mujoco_bridge", **({"task": "cartpole-balance"} | parameters))
+
+    return make
+
+
+@pytest.fixture
+def start_policy(start, tmp_path: Path) -> Callable[..., Any]:
+    """Start ``policy_node`` on the test's bundles."""
+
+    def make(**parameters: Any) -> Any:
+        directory = {"policy_dir": str(tmp_path / "policies")}
+        return start("pwm_policy", "policy_node", **(directory | parameters))
+
+    return make
+
+
+@pytest.fixture
+def session(domain: int) -> Iterator[Any]:
+    """A client of both nodes that records what they publish."""
+    from pwm_bringup.session import Session
+
+    client = Session()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def until(session) -> Callable[..., None]:
+    """Handle messages until a predicate holds."""
+
+    def wait(condition: Callable[[], Any], what: str) -> None:
+        session.spin_until(condition, what, PATIENCE)
+
+    return wait
+
+
+@pytest.fixture
+def ask(session, until) -> Callable[..., Any]:
+    """Call a service by name."""
+
+    def call(kind: type, name: str, /, **fields: Any) -> Any:
+        client = session.create_client(kind, name)
+        try:
+            until(client.service_is_ready, f"service {name}")
+            return session.call(client, kind.Request(**fields))
+        finally:
+            session.destroy_client(client)
+
+    return call
+
+
+@pytest.fixture
+def listen(session) -> Callable[..., list[Any]]:
+    """Collect the messages of a topic, which have to be waited for with ``until``."""
+
+    def subscribe(kind: type, topic: str, qos: Any = 100) -> list[Any]:
+        received: list[Any] = []
+        session.create_subscription(kind, topic, received.append, qos)
+        return received
+
+    return subscribe

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lockstep: an episode over ROS is the episode of the offline core."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pwm_core.tasks import get_task
+from pwm_export.bundle import Bundle
+
+SWINGING = (1.0, 0.5, -2.0, 0.3, 0.7)
+"""A bad policy that keeps the pole swinging: every step of its episode counts for the return."""
+
+
+def offline_return(path: Path, task_name: str, seed: int) -> float:
+    task, bundle = get_task(task_name), Bundle.load(path)
+    environment = task.make_single(0)
+    observation, _ = environment.reset(seed=seed)
+    total = 0.0
+    for _ in range(task.episode_steps):
+        action = task.action.to_normalised(bundle.act(observation)).astype(np.float32)
+        observation, reward, terminated, truncated, _ = environment.step(action)
+        total += reward
+        if terminated or truncated:
+            return total
+    raise AssertionError("the episode did not end")
+
+
+def test_the_return_equals_offline_evaluation(
+    make_bundle, start_bridge, start_policy, session
+) -> None:
+    from pwm_bringup.session import run_lockstep
+
+    path = make_bundle("swinging", SWINGING, task="cartpole-swingup")
+    start_bridge(task="cartpole-swingup", mode="lockstep")
+    start_policy(trigger="observation")
+    first = run_lockstep(session, "", "swinging", seed=5)
+    assert first["steps"] == 500
+    assert first["return"] == pytest.approx(offline_return(path, "cartpole-swingup", 5), rel=1e-3)
+    assert sum(first["frames"]["reward"]) == pytest.approx(first["return"])
+    assert len(first["frames"]["positions"]) == 501
+    assert first["frames"]["joints"] == ["slider", "hinge_1"]
+    again = run_lockstep(session, "cartpole-swingup", "swinging", seed=5)
+    assert again["frames"]["positions"] == first["frames"]["positions"]
+
+
+def test_the_session_executable_writes_the_record(
+    make_bundle, start_bridge, start_policy, start, domain, tmp_path
+) -> None:
+    from pwm_bringup.processes import RosProcess
+
+    path = make_bundle("upright")
+    start_bridge()
+    start_policy()
+    output = tmp_path / "records" / "lockstep.json"
+    arguments = ["lockstep", "--output", str(output), "--seed", "11"]
+    assert RosProcess("pwm_bringup", "session", arguments, domain).wait(timeout=120) == 0
+    record = json.loads(output.read_text())
+    expected = offline_return(path, "cartpole-balance", 11)
+    assert record["return"] == pytest.approx(expected, rel=1e-3)
+    assert [file.name for file in output.parent.iterdir()] == ["lockstep.json"]
+
+
+def test_episodes_follow_each_other(
+    make_bundle, start_bridge, start_policy, session, until
+) -> None:
+    make_bundle("upright")
+    start_bridge(mode="lockstep", auto_reset=True, seed=3)
+    start_policy(trigger="observation")
+    until(lambda: session.frames and session.frames[-1].episode >= 2, "a third episode")
+    ends = [frame for frame in session.frames if frame.ended]
+    assert ends[-1].episode_step == 500
+    steps = [frame.step for frame in session.frames]
+    assert steps == sorted(set(steps))
+
+
+@pytest.fixture
+def offer(session, until):
+    """Publish an action by hand."""
+    from pwm_interfaces.msg import Action
+
+    publisher = session.create_publisher(Action, "action", 10)
+    until(lambda: publisher.get_subscription_count(), "the bridge's subscription")
+
+    def publish(step: int, names: list[str], values: list[float]) -> None:
+        publisher.publish(Action(policy="hand", observation_step=step, names=names, values=values))
+
+    return publish
+
+
+def test_physics_waits_for_the_answer_to_its_observation(
+    start_bridge, session, until, offer
+) -> None:
+    start_bridge(mode="lockstep")
+    until(lambda: session.frames, "the first observation")
+    step = session.frames[-1].step
+    for names, values in (
+        (["slide"], [math.nan]),
+        (["slider"], [0.0]),
+        (["slide", "more"], [0.0, 0.0]),
+        ([], []),
+    ):
+        offer(step, names, values)
+    offer(step + 7, ["slide"], [0.0])
+    until(lambda: int(bridge_figure(session, "refused_actions")) == 4, "four refused actions")
+    until(lambda: int(bridge_figure(session, "stale_actions")) == 1, "one stale action")
+    assert bridge_figure(session, "step") == str(step)
+    offer(step, ["slide"], [0.5])
+    until(lambda: session.frames[-1].step == step + 1, "one step")
+    offer(step, ["slide"], [0.5])
+    until(lambda: int(bridge_figure(session, "stale_actions")) == 2, "the second answer ignored")
+    assert session.frames[-1].step == step + 1
+
+
+def bridge_figure(session, key: str) -> str:
+    return session.diagnostics.get("mujoco_bridge", {}).get(key, "-1")

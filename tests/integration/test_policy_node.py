@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The policy node alone: lifecycle, bad bundles, bad observations."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from pwm_core.tasks import get_task
+
+LAYOUT = get_task("cartpole-balance").observation
+
+
+@pytest.fixture
+def observe(session, until) -> Iterator[Callable[..., None]]:
+    """Publish observations at about 50 Hz; the returned function changes what they hold."""
+    from pwm_interfaces.msg import Observation
+
+    publisher = session.create_publisher(Observation, "observation", 10)
+    message = Observation(task="cartpole-balance", layout_hash=LAYOUT.hash())
+    stopped = threading.Event()
+
+    def publish() -> None:
+        while not stopped.wait(0.02):
+            message.step += 1
+            publisher.publish(message)
+
+    thread = threading.Thread(target=publish, daemon=True)
+
+    def change(data: list[float], layout_hash: str = LAYOUT.hash()) -> None:
+        message.data, message.layout_hash = data, layout_hash
+        if not thread.is_alive():
+            until(lambda: publisher.get_subscription_count(), "the node's subscription")
+            thread.start()
+
+    yield change
+    stopped.set()
+    if thread.is_alive():
+        thread.join(timeout=5)
+
+
+@pytest.fixture
+def actions(listen) -> list:
+    from pwm_interfaces.msg import Action
+
+    return listen(Action, "action")
+
+
+@pytest.fixture
+def transition(ask) -> Callable[[str], bool]:
+    """Ask for a lifecycle transition by name; True if it was made."""
+    from lifecycle_msgs.msg import Transition
+    from lifecycle_msgs.srv import ChangeState
+
+    def change(name: str) -> bool:
+        number = getattr(Transition, f"TRANSITION_{name.upper()}")
+        request = Transition(id=number)
+        return ask(ChangeState, "policy_node/change_state", transition=request).success
+
+    return change
+
+
+def figure(session, key: str) -> float:
+    return float(session.diagnostics.get("policy_node", {}).get(key, 0))
+
+
+def test_every_transition(
+    make_bundle, start_policy, session, until, observe, actions, transition
+) -> None:
+    make_bundle("upright")
+    node = start_policy(autostart=False)
+    until(lambda: session.status.state == "unconfigured", "the node")
+    assert transition("configure")
+    until(lambda: session.status.state == "inactive", "configured")
+    assert session.status.policy == "upright"
+    observe([0.1, 1.0, 0.0, 0.0, 0.0])
+    assert transition("activate")
+    until(lambda: actions and not actions[-1].safe, "actions")
+    assert transition("deactivate")
+    until(lambda: session.status.state == "inactive", "inactive again")
+    until(lambda: actions[-1].safe, "the safe action as the last word")
+    said, step = len(actions), actions[-1].observation_step
+    until(lambda: figure(session, "ticks") > 0, "a diagnostic of the finished loop")
+    assert len(actions) == said
+    assert transition("activate")
+    until(lambda: actions[-1].observation_step > step and not actions[-1].safe, "actions again")
+    assert transition("deactivate")
+    assert transition("cleanup")
+    until(lambda: session.status.state == "unconfigured", "unconfigured again")
+    assert transition("unconfigured_shutdown")
+    until(lambda: session.status.state == "finalized", "finalized")
+    node.interrupt()
+    assert node.wait(timeout=30) == 0
+
+
+def test_an_impossible_transition_is_survived(
+    make_bundle, start_policy, session, until, transition, ask
+) -> None:
+    from lifecycle_msgs.srv import GetState
+
+    make_bundle("upright")
+    start_policy(autostart=False)
+    until(lambda: session.status.state == "unconfigured", "the node")
+    assert not transition("deactivate")
+    assert ask(GetState, "policy_node/get_state").current_state.label == "unconfigured"
+    assert transition("configure")
+
+
+def test_configure_fails_with_the_reason_and_can_be_repeated(
+    make_bundle, start_policy, session, until, transition
+) -> None:
+    make_bundle("upright")
+    start_policy(policy="missing")
+    expected = "cannot configure: unknown policy 'missing': the policies are upright"
+    until(lambda: session.status.reason == expected, "the reason")
+    assert session.status.state == "unconfigured"
+    session.configure("policy_node", policy="upright")
+    assert transition("configure")
+    assert transition("activate")
+    until(lambda: session.status.state == "active", "the node to be active")
+
+
+def test_bad_bundles_are_refused_by_name_and_the_others_serve(
+    make_bundle, start_policy, session, until, ask, tmp_path
+) -> None:
+    from pwm_interfaces.srv import ListPolicies, SwapPolicy
+
+    make_bundle("upright")
+    make_bundle("slow", control_step=0.04)
+    make_bundle("edited", observation_hash="0123456789abcdef")
+    directory = tmp_path / "policies"
+    (directory / "cut.onnx").write_bytes((directory / "upright.onnx").read_bytes()[:99])
+    start_policy(policy="upright")
+    until(lambda: session.status.state == "active", "the node to be active")
+    listed = ask(ListPolicies, "policy_node/list_policies")
+    assert [info.name for info in listed.policies] == ["upright"]
+    refused = dict(line.split(": ", 1) for line in listed.refused)
+    assert "not a complete ONNX model" in refused["cut"]
+    assert "does not match its own hash" in refused["edited"]
+    assert "control step is 0.04 s" in refused["slow"]
+    answer = ask(SwapPolicy, "policy_node/swap_policy", name="slow")
+    assert not answer.success
+    assert "policy 'slow' was refused: bundle slow.onnx" in answer.message
+
+
+def test_services_before_configuration_answer(start_policy, session, until, ask, tmp_path) -> None:
+    from pwm_interfaces.srv import ListPolicies, LoadPolicy, SwapPolicy
+
+    start_policy(policy_dir=str(tmp_path / "nowhere"))
+    until(lambda: "does not exist" in session.status.reason, "the reason")
+    assert not ask(ListPolicies, "policy_node/list_policies").policies
+    for kind, name in ((SwapPolicy, "swap_policy"), (LoadPolicy, "load_policy")):
+        answer = ask(kind, f"policy_node/{name}", name="any")
+        assert (answer.success, answer.message) == (False, "the node is not configured")
+
+
+def test_bad_observations_are_ignored_and_counted(
+    make_bundle, start_policy, session, until, observe, actions
+) -> None:
+    make_bundle("upright")
+    start_policy()
+    until(lambda: session.status.state == "active", "the node to be active")
+    good = [0.1, 1.0, 0.0, 0.0, 0.0]
+    observe(good)
+    until(lambda: actions and not actions[-1].safe, "actions")
+    for data, layout_hash in (
+        ([math.nan, 1.0, 0.0, 0.0, 0.0], LAYOUT.hash()),
+        ([0.1, 1.0], LAYOUT.hash()),
+        (good, "0123456789abcdef"),
+    ):
+        observe(data, layout_hash)
+        until(lambda: actions[-1].safe, "the safe action after the time-out")
+        observe(good)
+        until(lambda: not actions[-1].safe, "actions again")
+    until(lambda: figure(session, "refused_inputs") >= 3, "the count")
+    assert figure(session, "stale_inputs") > 0
+    assert all(math.isfinite(value) for action in actions for value in action.values)
+
+
+def test_an_output_that_is_not_finite_becomes_the_safe_action(
+    make_bundle, start_policy, session, until, observe, actions
+) -> None:
+    make_bundle("roots", (1.0, 0, 0, 0, 0), square_root=True)
+    start_policy()
+    until(lambda: session.status.state == "active", "the node to be active")
+    observe([0.25, 0.0, 0.0, 0.0, 0.0])
+    until(lambda: actions and not actions[-1].safe, "actions")
+    observe([-0.25, 0.0, 0.0, 0.0, 0.0])
+    until(lambda: actions[-1].safe, "the safe action")
+    until(lambda: figure(session, "invalid_outputs") > 0, "the count")
+    assert all(math.isfinite(value) for action in actions for value in action.values)
+
+
+def test_parameters_are_checked(make_bundle, start_policy, session, until) -> None:
+    from pwm_bringup.session import SessionError
+
+    make_bundle("upright")
+    start_policy(autostart=False)
+    until(session._parameters["policy_node"].service_is_ready, "parameters")
+    with pytest.raises(SessionError, match="none of clock, observation"):
+        session.configure("policy_node", trigger="whenever")
+    with pytest.raises(SessionError, match="stale_timeout"):
+        session.configure("policy_node", stale_timeout=0.0)
+
+
+def test_the_safe_action_is_the_last_word_on_sigterm(
+    make_bundle, start_policy, session, until, observe, actions
+) -> None:
+    make_bundle("upright")
+    node = start_policy()
+    until(lambda: session.status.state == "active", "the node to be active")
+    observe([0.1, 1.0, 0.0, 0.0, 0.0])
+    until(lambda: actions and not actions[-1].safe, "actions")
+    node._process.send_signal(signal.SIGTERM)
+    until(lambda: actions[-1].safe, "the safe action")
+    assert node.wait(timeout=30) == 0
