@@ -8,6 +8,7 @@ status: 0 done, 1 failed, 2 wrong use or bad input, 3 refused by a check, 130 in
 from __future__ import annotations
 
 import ast
+import os
 import sys
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -55,6 +56,9 @@ def usage(verbs: dict[tuple[str, ...], EntryPoint]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; errors a user can mend are printed without a traceback."""
+    # Read when torch is loaded: threads that wait in OpenMP sleep. Spinning, as is the default, makes
+    # training up to ten times slower as soon as another process wants a core.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = sys.argv[1:] if arguments is None else arguments
     verbs = find_verbs()
     if words in ([], ["--help"], ["-h"]):
