@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long to measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Numbers that change how sure the figures are, not what is measured."""
+
+    rounds: int
+    """Blocks of each program; ratios are medians over them."""
+    calls: int
+    """Updates or iterations per block."""
+    decisions: int
+    """Decisions per block of inference."""
+    episodes: int
+    """Episodes per task in the synthetic data."""
+    compiled: bool
+    """Measure compiled programs too (compilation takes about half a minute each)."""
+
+
+FULL = Settings(rounds=9, calls=3, decisions=400, episodes=10, compiled=True)
+QUICK = Settings(rounds=2, calls=1, decisions=20, episodes=4, compiled=False)
+"""Only to see that everything runs: its figures mean nothing."""

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmarks run, and what they compare computes the same; no time is judged here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.__main__ import BENCHMARKS, main
+from benchmarks.extraction import extraction
+from benchmarks.measure import GEMM_SIZE, counted_work, gemm
+from benchmarks.pretraining import pretraining, stages
+from benchmarks.reference import PlainExtraction, PlainPretraining
+from benchmarks.synthetic import synthetic_dataset
+from pwm_core.data.dataset import Dataset
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return synthetic_dataset(tmp_path_factory.mktemp("data"), episodes=4)
+
+
+def test_pretraining_and_its_reference_compute_the_same_loss(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    fast = pretraining(dataset, tmp_path)
+    plain = PlainPretraining(fast)
+    for step, horizon in stages(fast):
+        fast.step = plain.step = step
+        for _ in range(2):
+            fast_loss = fast._update()["loss/total"]
+            fast.step += 1
+            torch.testing.assert_close(plain.update(horizon), fast_loss, rtol=1e-4, atol=1e-5)
+
+
+def test_extraction_and_its_reference_compute_the_same_losses(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    fast = extraction(dataset, tmp_path)
+    plain = PlainExtraction(fast)
+    for _ in range(3):
+        figures = fast.iterate()
+        fast.iteration += 1
+        for name, value in plain.iterate().items():
+            assert abs(value) > 1e-3, f"{name} is zero: the comparison says nothing"
+            torch.testing.assert_close(value, figures[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_a_benchmark_prints_and_writes_its_figures(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    threads = torch.get_num_threads()
+    file = tmp_path / "figures.json"
+    assert main([name, "--quick", "--json", str(file), "--threads", str(threads)]) == 0
+    assert name in capsys.readouterr().out
+    record = json.loads(file.read_text())
+    assert {"machine", "torch", "threads", "git"} <= record.keys()
+    for row in record["figures"][name]:
+        assert row["times reference"] > 0
+        assert row["share of GEMM"] > 0
+
+
+def test_an_unknown_benchmark_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["walking"])
+    assert "walking" in capsys.readouterr().err
+
+
+def test_work_is_counted() -> None:
+    assert counted_work(gemm().run) == 2 * GEMM_SIZE**3
