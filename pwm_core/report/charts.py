@@ -187,7 +187,7 @@ def bar_chart(
     bars: Sequence[Bar], x_label: str, number: Callable[[float], str] = plain_number
 ) -> str:
     """Return horizontal bars with whiskers and dots, each with its value."""
-    width, left, right, row = 440, 138, 386, 31
+    width, left, right, row = 440, 138, 376, 31
     height = row * len(bars) + 44
     ends = [0.0, *(v for bar in bars for v in (bar.value, *(bar.interval or ()), *bar.dots))]
     x = Scale(min(ends), max(ends) * 1.02 or 1.0, left, right)

@@ -179,7 +179,7 @@ def _palette(images: list[Image.Image]) -> Image.Image:
     colours: list[int] = []
     methods = Image.Quantize.MEDIANCUT, Image.Quantize.MAXCOVERAGE
     for count, method in zip(GIF_COLOURS, methods, strict=True):
-        colours += sheet.quantize(count, method=method).getpalette()[: 3 * count]
+        colours += (sheet.quantize(count, method=method).getpalette() or [])[: 3 * count]
     palette = Image.new("P", (1, 1))
     palette.putpalette(colours)
     return palette

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pwm_core.pretraining.quality import REWARD_ERROR_LIMIT
 from pwm_core.report import commands
 from pwm_core.report.charts import Line, line_chart, percent
@@ -26,7 +28,7 @@ def world_model(run: RunFiles) -> str:
     elif stage.result:
         parts.append(note("The learning curve (metrics.jsonl) is missing.", command))
     if stage.result:
-        parts.append(_quality(stage))
+        parts.append(_quality(stage, stage.result["quality"]))
     return "".join(parts)
 
 
@@ -54,8 +56,7 @@ def _horizon(latent: list[tuple[float, list[float]]]) -> str:
     return figure(chart, caption, [(line.label, line.colour) for line in lines])
 
 
-def _quality(stage: Stage) -> str:
-    quality = stage.result["quality"]
+def _quality(stage: Stage, quality: dict[str, Any]) -> str:
     latent = quality["latent_error"]
     config = stage.config.get("config", {})
     rows = [

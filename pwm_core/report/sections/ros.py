@@ -104,12 +104,14 @@ def _trace(run: RunFiles, live: dict[str, Any]) -> str:
         recording = Recording.from_frames(live["frames"])
     except ValueError as error:
         return paragraph(f"No trace: {error}.")
-    time = recording.time
+    time = recording.time.tolist()
     panels = [
-        Panel(f"{joint} ({joint_unit(recording.task[0], joint)})", recording.positions[:, i])
+        Panel(
+            f"{joint} ({joint_unit(recording.task[0], joint)})", recording.positions[:, i].tolist()
+        )
         for i, joint in enumerate(recording.joints)
     ]
-    panels.append(Panel("reward per decision", recording.reward))
+    panels.append(Panel("reward per decision", recording.reward.tolist()))
     swaps = recording.changes(recording.policy)
     edges = [0, *swaps, len(time) - 1]
     bands = [
