@@ -60,7 +60,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
             package=process.package,
             executable=process.executable,
             namespace=value("namespace"),
-            parameters=[value("params_file"), process.parameters],
+            parameters=[value("params_file"), dict(process.parameters)],
             remappings=list(process.remappings),
             arguments=["--ros-args", "--log-level", value("log_level")],
             output="screen",

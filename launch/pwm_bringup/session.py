@@ -17,9 +17,9 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -65,9 +65,7 @@ class Segment:
     def parse(cls, text: str) -> Segment:
         """Read ``policy=NAME,seconds=4,task=...``; ``ValueError`` for anything else."""
         given = dict(part.partition("=")[::2] for part in text.split(","))
-        kinds = {
-            field.name: {"float": float, "int": int}.get(field.type, str) for field in fields(cls)
-        }
+        kinds: dict[str, type] = get_type_hints(cls)
         unknown = sorted(set(given) - set(kinds))
         if unknown or not {"policy", "seconds"} <= set(given):
             raise ValueError(f"segment {text!r}: needs policy and seconds, knows {list(kinds)}")
@@ -98,8 +96,8 @@ class Session(Node):
 
     def __init__(self, bridge: str = "mujoco_bridge", policy_node: str = "policy_node") -> None:
         super().__init__("session")
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self)
+        self._spinner = SingleThreadedExecutor()
+        self._spinner.add_node(self)
         self._bridge, self._policy_node = bridge, policy_node
         self.frames: list[Frame] = []
         self.joint_names: list[str] = []
@@ -108,9 +106,9 @@ class Session(Node):
         self.status = PolicyStatus()
         self.diagnostics: dict[str, dict[str, str]] = {}
         self._policy = ""
-        self._swap = self.create_client(SwapPolicy, f"{policy_node}/swap_policy")
-        self._reset = self.create_client(ResetEpisode, f"{bridge}/reset")
-        self._parameters = {
+        self.swap_client: Any = self.create_client(SwapPolicy, f"{policy_node}/swap_policy")
+        self.reset_client: Any = self.create_client(ResetEpisode, f"{bridge}/reset")
+        self.parameter_clients: dict[str, Any] = {
             node: self.create_client(SetParameters, f"{node}/set_parameters")
             for node in (bridge, policy_node)
         }
@@ -122,7 +120,7 @@ class Session(Node):
 
     def close(self) -> None:
         """Leave the ROS graph."""
-        self._executor.shutdown()
+        self._spinner.shutdown()
         self.destroy_node()
 
     # What arrives
@@ -177,17 +175,17 @@ class Session(Node):
                     f"waited {seconds:.0f} s for {what}; the last word of {self._policy_node}: "
                     f"{self.status.state or 'none'} {self.status.reason}"
                 )
-            self._executor.spin_once(timeout_sec=0.1)
+            self._spinner.spin_once(timeout_sec=0.1)
 
     def spin_for(self, seconds: float) -> None:
         """Handle messages for so many seconds."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            self._executor.spin_once(timeout_sec=left)
+            self._spinner.spin_once(timeout_sec=left)
 
     def connect(self) -> None:
         """Wait until both nodes are there and the policy is active."""
-        clients = [self._swap, self._reset, *self._parameters.values()]
+        clients = [self.swap_client, self.reset_client, *self.parameter_clients.values()]
         for client in clients:
             self.spin_until(client.service_is_ready, f"service {client.srv_name}")
         self.spin_until(
@@ -209,7 +207,7 @@ class Session(Node):
         request.parameters = [
             Parameter(name, value=value).to_parameter_msg() for name, value in values.items()
         ]
-        for result in self.call(self._parameters[node], request).results:
+        for result in self.call(self.parameter_clients[node], request).results:
             if not result.successful:
                 raise SessionError(f"{node} refused {values}: {result.reason}")
 
@@ -220,7 +218,7 @@ class Session(Node):
 
     def reset(self, seed: int, task: str = "") -> int:
         """Start an episode and return its number."""
-        answer = self.call(self._reset, ResetEpisode.Request(seed=seed, task=task))
+        answer = self.call(self.reset_client, ResetEpisode.Request(seed=seed, task=task))
         if not answer.success:
             raise SessionError(f"reset to {task or 'the same task'} refused: {answer.message}")
         return answer.episode
@@ -228,7 +226,7 @@ class Session(Node):
     def swap(self, policy: str, blend: float = 0.0) -> dict[str, Any]:
         """Ask for a swap; return what was answered and how long the first action took."""
         asked = time.monotonic()
-        answer = self.call(self._swap, SwapPolicy.Request(name=policy, blend_seconds=blend))
+        answer = self.call(self.swap_client, SwapPolicy.Request(name=policy, blend_seconds=blend))
         record: dict[str, Any] = {
             "policy": policy,
             "success": answer.success,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,13 +14,16 @@ REMAPPINGS = (("clock", "/clock"),)
 """``use_sim_time`` listens to /clock, whatever the namespace."""
 
 
+Value = str | bool | float
+
+
 @dataclass(frozen=True)
 class NodeProcess:
     """One executable of a ROS package and the parameters it gets beside the parameter file."""
 
     package: str
     executable: str
-    parameters: dict[str, str | bool | float] = field(default_factory=dict)
+    parameters: Mapping[str, Value] = field(default_factory=dict)
     remappings: tuple[tuple[str, str], ...] = ()
 
 
@@ -32,8 +36,13 @@ def simulation_nodes(
     """
     if mode not in MODES:
         raise ValueError(f"mode {mode!r} is none of {', '.join(MODES)}")
-    bridge = {"task": task, "mode": mode, "headless": headless, "use_sim_time": use_sim_time}
-    policy_node = {
+    bridge: dict[str, Value] = {
+        "task": task,
+        "mode": mode,
+        "headless": headless,
+        "use_sim_time": use_sim_time,
+    }
+    policy_node: dict[str, Value] = {
         "policy_dir": str(Path(policy_dir).expanduser().absolute()),
         "policy": policy,
         "task": task,

@@ -35,7 +35,7 @@ def test_stepping_and_resetting_by_hand(start_bridge, session, until, ask) -> No
 
 def test_the_same_seed_is_the_same_start(start_bridge, session, until) -> None:
     start_bridge(mode="paused")
-    until(session._reset.service_is_ready, "the reset service")
+    until(session.reset_client.service_is_ready, "the reset service")
     starts = []
     for seed in (4, 5, 4):
         episode = session.reset(seed)
@@ -68,7 +68,7 @@ def test_parameters_are_checked(start_bridge, session, until) -> None:
     from pwm_bringup.session import SessionError
 
     start_bridge(mode="paused")
-    until(session._parameters["mujoco_bridge"].service_is_ready, "parameters")
+    until(session.parameter_clients["mujoco_bridge"].service_is_ready, "parameters")
     with pytest.raises(SessionError, match="none of lockstep, realtime, paused"):
         session.configure("mujoco_bridge", mode="sideways")
     with pytest.raises(SessionError, match="real_time_factor"):

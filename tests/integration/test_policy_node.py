@@ -200,7 +200,7 @@ def test_parameters_are_checked(make_bundle, start_policy, session, until) -> No
 
     make_bundle("upright")
     start_policy(autostart=False)
-    until(session._parameters["policy_node"].service_is_ready, "parameters")
+    until(session.parameter_clients["policy_node"].service_is_ready, "parameters")
     with pytest.raises(SessionError, match="none of clock, observation"):
         session.configure("policy_node", trigger="whenever")
     with pytest.raises(SessionError, match="stale_timeout"):

@@ -54,7 +54,7 @@ class MujocoBridge(Node):
     def __init__(self) -> None:
         super().__init__("mujoco_bridge")
         parameters.declare(self)
-        self._check_parameters(list(self._parameters.values()))
+        self._require(self.get_parameter("mode"))
         headless = self.get_parameter("headless").value
         if headless:  # never renders: keep dm_control from looking for a display
             os.environ.setdefault("MUJOCO_GL", "disabled")
@@ -71,7 +71,7 @@ class MujocoBridge(Node):
         self._physics = threading.Thread(target=self._run_physics, name="physics", daemon=True)
         self._viewer = None
         if not headless:
-            self._viewer = Viewer(self.world, self._lock, self.get_logger().warning)
+            self._viewer = Viewer(self.world, self._lock, self._warn)
 
     def start(self) -> None:
         """Start the physics thread."""
@@ -101,17 +101,17 @@ class MujocoBridge(Node):
         self.create_service(ResetEpisode, "~/reset", self._on_reset)
         self.create_service(StepSimulation, "~/step", self._on_step)
         self.create_service(SetBool, "~/pause", self._on_pause)
-        self.add_on_set_parameters_callback(self._check_parameters_result)
+        self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(lambda _: self._read_parameters())
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0, self._publish_diagnostics, clock=steady)
 
-    def _check_parameters(self, changed: list[Parameter]) -> None:
-        reason = parameters.refusal(changed)
+    def _require(self, *given: Parameter) -> None:
+        reason = parameters.refusal(list(given))
         if reason:
             raise ValueError(reason)
 
-    def _check_parameters_result(self, changed: list[Parameter]) -> SetParametersResult:
+    def _check_parameters(self, changed: list[Parameter]) -> SetParametersResult:
         reason = parameters.refusal(changed)
         return SetParametersResult(successful=not reason, reason=reason)
 
@@ -124,6 +124,9 @@ class MujocoBridge(Node):
             self._clock_period = 1.0 / float(self.get_parameter("clock_rate").value)
             self._pacer.restart()
             self._changed.notify_all()
+
+    def _warn(self, text: str) -> None:
+        self.get_logger().warning(text)
 
     def _on_action(self, message: Action) -> None:
         with self._changed:

@@ -55,6 +55,12 @@ class Inbox:
         self._count = 0
         self.newest: Sample | None = None
 
+    @property
+    def sample(self) -> Sample:
+        """The newest observation of an inbox that is known to hold one."""
+        assert self.newest is not None
+        return self.newest
+
     def put(self, sample: Sample) -> None:
         """Replace the newest observation."""
         with self._arrival:
@@ -137,10 +143,10 @@ class ControlLoop(threading.Thread):
         if self._stopped.is_set():
             return
         period = self._settings.control_step
-        deadline = self.inbox.newest.arrived + PHASE * period
+        deadline = self.inbox.sample.arrived + PHASE * period
         while not self._stopped.wait(max(0.0, deadline - time.monotonic())):
             now = time.monotonic()
-            sample = self.inbox.newest
+            sample = self.inbox.sample
             self._tick(sample, now, fresh=now - sample.arrived <= FRESH_PERIODS * period)
             deadline += period
             missed = int(max(0.0, time.monotonic() - deadline) // period)
@@ -159,7 +165,7 @@ class ControlLoop(threading.Thread):
         while not self._stopped.is_set():
             arrivals = self.inbox.wait(seen, self._settings.stale_timeout)
             if not self._stopped.is_set():
-                self._tick(self.inbox.newest, time.monotonic(), fresh=arrivals > seen)
+                self._tick(self.inbox.sample, time.monotonic(), fresh=arrivals > seen)
             seen = arrivals
 
     def _tick(self, sample: Sample, now: float, fresh: bool) -> None:
@@ -178,7 +184,7 @@ class ControlLoop(threading.Thread):
         if not fresh:
             self._statistics.count("stale_inputs")
             return self._held if now - sample.arrived <= self._settings.stale_timeout else None
-        policy = self._slot.active
+        policy = self._slot.acting
         started = time.perf_counter()
         action = policy.act(sample.data, now)
         self._statistics.inference(time.perf_counter() - started)
@@ -192,7 +198,7 @@ class ControlLoop(threading.Thread):
 
     def _safe_command(self, sample: Sample | None) -> Command:
         self._statistics.count("safe_actions")
-        return self._command(self._slot.active, sample, self._guard.safe, safe=True)
+        return self._command(self._slot.acting, sample, self._guard.safe, safe=True)
 
     def _command(
         self, policy: ActivePolicy, sample: Sample | None, values: np.ndarray, safe: bool

@@ -54,7 +54,7 @@ class PolicyNode(LifecycleNode):
     def __init__(self) -> None:
         super().__init__("policy_node")
         parameters.declare(self)
-        reason = parameters.refusal(list(self._parameters.values()))
+        reason = parameters.refusal([self.get_parameter("trigger")])
         if reason:
             raise ValueError(reason)
         self._slot, self._statistics = PolicySlot(), LoopStatistics()
@@ -122,7 +122,7 @@ class PolicyNode(LifecycleNode):
         result = super().on_activate(state)
         self._failure = ""
         self._start_loop()
-        self._enter("active", f"activated {self._slot.active.name}")
+        self._enter("active", f"activated {self._slot.acting.name}")
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -153,7 +153,7 @@ class PolicyNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _start_loop(self) -> None:
-        bundle = self._slot.active.bundle
+        bundle = self._slot.acting.bundle
         settings = LoopSettings(
             self.get_parameter("trigger").value,
             bundle.control_step,
@@ -208,7 +208,7 @@ class PolicyNode(LifecycleNode):
 
     def _on_first_action(self) -> None:
         latency = self._slot.swap_latency * 1e3
-        self._publish_status(f"{self._slot.active.name} acts, {latency:.1f} ms after the request")
+        self._publish_status(f"{self._slot.acting.name} acts, {latency:.1f} ms after the request")
 
     def _on_loop_failure(self, error: Exception) -> None:
         self._failure = f"the control loop failed: {type(error).__name__}: {error}"
@@ -240,7 +240,7 @@ class PolicyNode(LifecycleNode):
         policies = self._registry.policies
         response.policies = [policy_info(name, policies[name]) for name in self._registry.names]
         response.refused = [f"{name}: {why}" for name, why in self._registry.refused.items()]
-        response.active = self._slot.active.name
+        response.active = self._slot.acting.name
         return response
 
     async def _on_load(
@@ -252,7 +252,7 @@ class PolicyNode(LifecycleNode):
             response.message = NOT_CONFIGURED
             return response
         try:
-            bundle = await self._load_beside(registry, request.name)
+            bundle: Bundle = await self._load_beside(registry, request.name)
         except Exception as error:  # the edge of the node
             response.message = str(error)
             self.get_logger().warning(f"not loaded: {error}")
@@ -263,8 +263,8 @@ class PolicyNode(LifecycleNode):
         response.info = policy_info(request.name, bundle)
         return response
 
-    def _load_beside(self, registry: PolicyRegistry, name: str) -> Future:
-        loaded: Future = Future()
+    def _load_beside(self, registry: PolicyRegistry, name: str) -> Any:
+        loaded: Any = Future()
 
         def load() -> None:
             try:
@@ -273,7 +273,8 @@ class PolicyNode(LifecycleNode):
                 loaded.set_exception(error)
             else:
                 loaded.set_result(bundle)
-            self.executor.wake()
+            if self.executor is not None:
+                self.executor.wake()
 
         threading.Thread(target=load, name="load_policy", daemon=True).start()
         return loaded
@@ -293,7 +294,7 @@ class PolicyNode(LifecycleNode):
             self._publish_status(f"swap refused: {error}")
             return response
         response.success = True
-        response.policy_epoch = self._slot.active.epoch
+        response.policy_epoch = self._slot.acting.epoch
         response.previous = previous
         response.message = f"{request.name} replaces {previous}"
         self._publish_status(response.message)
@@ -306,7 +307,7 @@ class PolicyNode(LifecycleNode):
         if not (math.isfinite(blend_seconds) and blend_seconds >= 0):
             raise PolicyError(f"blend_seconds is {blend_seconds}, expected 0 or more")
         bundle = self._registry.get(name)
-        previous = self._slot.active.name
+        previous = self._slot.acting.name
         self._slot.swap(name, bundle, blend_seconds, requested)
         self._counts["swaps"] += 1
         return previous

@@ -52,6 +52,12 @@ class PolicySlot:
         self.swap_latency = math.nan
         """Seconds from the request of the last swap to its first action; NaN until known."""
 
+    @property
+    def acting(self) -> ActivePolicy:
+        """The active policy of a slot that is known to be filled."""
+        assert self.active is not None
+        return self.active
+
     def start(self, name: str, bundle: Bundle) -> None:
         """Fill the slot afresh; the epoch goes on, for receivers that outlive a configuration."""
         with self._lock:
