@@ -25,7 +25,9 @@ def evaluate(run: Path) -> str:
 
 
 def export(run: Path) -> str:
-    return f"pwm export --help (bundles belong in {run}/bundles)"
+    policies, evaluation = f"{run}/policies/*/policy.safetensors", f"{run}/evaluation.json"
+    out = f"--evaluation {evaluation} --out {run}/bundles"
+    return f"pwm export --policies {policies} --data {run}/data {out}"
 
 
 def session(run: Path, kind: str) -> str:

@@ -12,7 +12,11 @@ from typing import Any
 from pwm_core.checkpoint import CheckpointError, load_checkpoint
 from pwm_core.data.dataset import Dataset, DatasetError
 from pwm_core.data.summary import behaviour_rows
+from pwm_core.files import sha256
 from pwm_core.run_directory import read_metrics
+
+POLICY = "extracted policy"
+"""Controller name of policies in ``evaluation.json``."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,12 @@ class RunFiles:
     @cached_property
     def stage_seconds(self) -> list[tuple[str, float]]:
         stages = (_json(self.path / "stages.json") or {}).get("stages", [])
-        return [(stage["name"], float(stage["seconds"])) for stage in stages]
+        return [(s["name"], float(s["seconds"])) for s in stages if s["seconds"]]
+
+    @cached_property
+    def seeds(self) -> list[dict[str, Any]]:
+        """Rows of the study over training seeds, one per task."""
+        return (_json(self.path / "seeds.json") or {}).get("rows", [])
 
     @cached_property
     def bundles(self) -> list[Path]:
@@ -122,6 +131,15 @@ class RunFiles:
         chosen = [s for s in scores if (s["task"], s["controller"]) == (task, controller)]
         return chosen[0] if chosen else None
 
+    def policy_score(self, task: str) -> dict[str, Any] | None:
+        """Return the evaluation's entry for the policy of ``task`` that lies here now."""
+        scores = (self.evaluation or {}).get("scores", [])
+        chosen = [s for s in scores if (s["task"], s["controller"]) == (task, POLICY)]
+        if file := self.policy_file(task):
+            digest = sha256(file)
+            chosen = [score for score in chosen if score.get("policy") == digest]
+        return chosen[0] if chosen else None
+
     def policy_file(self, task: str) -> Path | None:
         """Return the extracted policy of ``task`` when extraction has ended."""
         stage = self.policies.get(task)
@@ -129,11 +147,14 @@ class RunFiles:
 
     def damaged(self) -> list[str]:
         """Return a sentence for each part that is there but cannot be read."""
-        records = [self.path / "evaluation.json", self.path / "stages.json"]
+        names = "evaluation.json", "stages.json", "seeds.json"
+        records = [self.path / name for name in names]
         records += [self.lockstep_path, self.live_path, *self.path.glob("world_model/config.json")]
         records += self.path.glob("policies/*/config.json")
         found = [f"{p} is not whole" for p in records if p.is_file() and _json(p) is None]
-        for weights in self.path.glob("**/*.safetensors"):
+        weight_files = [*self.path.glob("world_model/*.safetensors")]
+        weight_files += self.path.glob("policies/*/*.safetensors")
+        for weights in weight_files:
             try:
                 load_checkpoint(weights)
             except CheckpointError as error:

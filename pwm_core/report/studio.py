@@ -80,7 +80,7 @@ def _jobs(run: RunFiles, videos: bool, gif: bool) -> list[_Job]:
         jobs.append(_Job("GIF", render_session_gif, arguments, ".gif"))
     for task in run.policies if videos else ():
         if policy := run.policy_file(task):
-            score = run.score(task, "extracted policy")
+            score = run.policy_score(task)
             seed = score["seeds"][0] if score else 0
             jobs.append(_Job(task, render_episode, (policy, seed, run.names), ".mp4"))
     return jobs

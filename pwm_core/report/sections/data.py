@@ -47,9 +47,9 @@ def provenance(run: RunFiles) -> str:
     parts = []
     if rows:
         caption = (
-            "SHA-256 of each file (of header and episode table, which holds all checksums, for the "
-            "dataset), its size, the source revision that made it, and whether the inputs it names "
-            "are the files that lie here now."
+            "First 16 digits of the SHA-256 of each file (for the dataset of header and episode "
+            "table, which holds all checksums), its size, the source revision that made it, and "
+            "whether the inputs it names are the files that lie here now."
         )
         columns = ("file", "size", "SHA-256", "revision", "inputs")
         parts.append(table(columns, rows, caption))
@@ -63,7 +63,7 @@ def _rows(run: RunFiles) -> Iterator[list[str]]:
     if run.dataset:
         present["dataset"] = run.dataset.fingerprint()
         size = sum(file.stat().st_size for file in run.data_path.iterdir())
-        yield ["data", _size(size), present["dataset"], "–", "–"]
+        yield ["data", _size(size), present["dataset"][:16], "–", "–"]
     for stage in run.stages:
         name = "world_model" if stage is run.world_model else "policy"
         file = stage.path / f"{name}.safetensors"
@@ -73,15 +73,15 @@ def _rows(run: RunFiles) -> Iterator[list[str]]:
             yield [
                 str(file.relative_to(run.path)),
                 _size(file.stat().st_size),
-                digest,
-                stage.config.get("git", "–"),
+                digest[:16],
+                short_revision(stage.config.get("git", "–")),
                 _inputs(stage.config.get("inputs", {}), present),
             ]
     for file in run.bundles:
         yield [
             str(file.relative_to(run.path)),
             _size(file.stat().st_size),
-            sha256(file),
+            sha256(file)[:16],
             "in the bundle",
             "in the bundle",
         ]
@@ -93,6 +93,12 @@ def _inputs(recorded: dict[str, str], present: dict[str, str]) -> str:
         for name, digest in recorded.items()
     ]
     return ", ".join(states) or "–"
+
+
+def short_revision(revision: str) -> str:
+    """Return a git revision with ten digits, ``+changes`` kept."""
+    commit, plus, changes = revision.partition("+")
+    return commit[:10] + plus + changes
 
 
 def _size(size: int) -> str:

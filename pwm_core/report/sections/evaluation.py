@@ -7,10 +7,10 @@ from typing import Any
 
 from pwm_core.report import commands
 from pwm_core.report.charts import Bar, bar_chart
-from pwm_core.report.markup import figure, grid, note, paragraph, table
-from pwm_core.report.run_files import RunFiles
+from pwm_core.report.markup import figure, grid, note, paragraph, table, warning
+from pwm_core.report.run_files import POLICY, RunFiles
 
-POLICY, BEST = "extracted policy", "data, best episode"
+BEST = "data, best episode"
 
 
 def evaluation(run: RunFiles) -> str:
@@ -38,7 +38,33 @@ def evaluation(run: RunFiles) -> str:
         "noise. Interval: 95 % bootstrap interval of the mean. The data's rows are its episodes."
     )
     columns = ("task", "controller", "mean", "95 % interval", "lowest", "highest", "episodes")
-    return "".join([*verdicts, grid(charts), table(columns, rows, caption)])
+    shown = [*_stale(run, tasks), *verdicts, grid(charts), _seeds(run)]
+    return "".join([*shown, table(columns, rows, caption)])
+
+
+def _stale(run: RunFiles, tasks: list[str]) -> list[str]:
+    """Return a warning for each policy that is not the one evaluated."""
+    return [
+        warning(f"{task}: the evaluation judged another policy file than the one that lies here.")
+        for task in tasks
+        if run.policy_file(task) and not run.policy_score(task)
+    ]
+
+
+def _seeds(run: RunFiles) -> str:
+    """Return the study over training seeds, if there was one."""
+    if not run.seeds:
+        return ""
+    columns = list(run.seeds[0])
+    rows = [
+        [f"{value:.1f}" if isinstance(value, float) else str(value) for value in row.values()]
+        for row in run.seeds
+    ]
+    caption = (
+        "Over training seeds: mean return of the extracted policy of each seed, their mean and "
+        "standard deviation, no unit; the data is the same."
+    )
+    return table(columns, rows, caption)
 
 
 def rivals(run: RunFiles, task: str) -> str:
@@ -55,7 +81,7 @@ def _best_clone(run: RunFiles, task: str) -> dict[str, Any] | None:
 
 
 def _verdict(run: RunFiles, task: str) -> str | None:
-    policy, best, clone = run.score(task, POLICY), run.score(task, BEST), _best_clone(run, task)
+    policy, best, clone = run.policy_score(task), run.score(task, BEST), _best_clone(run, task)
     if not (policy and best and clone):
         return None
     compared = {"the best episode in its data": best["mean"], "the better clone": clone["mean"]}

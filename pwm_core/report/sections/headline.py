@@ -12,6 +12,7 @@ from pwm_core.progress import clock
 from pwm_core.report.charts import percent
 from pwm_core.report.markup import tiles, warning
 from pwm_core.report.run_files import RunFiles
+from pwm_core.report.sections.data import short_revision
 from pwm_core.report.sections.evaluation import rivals
 from pwm_core.report.sections.ros import agreement
 
@@ -53,7 +54,7 @@ def _origin(run: RunFiles) -> str:
         parts.append(f"training seed {', '.join(map(str, seeds))}")
     revisions = dict.fromkeys(c["git"] for c in configs if "git" in c)
     if revisions:
-        parts.append(f"revision {', '.join(_short(revision) for revision in revisions)}")
+        parts.append(f"revision {', '.join(short_revision(revision) for revision in revisions)}")
     if machine := next((c["machine"] for c in configs if "machine" in c), None):
         parts.append(
             f"{machine['cpus']} CPUs, {machine['cuda'] or 'no GPU'}, {machine['platform']}"
@@ -62,14 +63,9 @@ def _origin(run: RunFiles) -> str:
     return " · ".join(parts)
 
 
-def _short(revision: str) -> str:
-    commit, plus, changes = revision.partition("+")
-    return commit[:10] + plus + changes
-
-
 def _tiles(run: RunFiles) -> Iterator[Tile]:
     for task in run.tasks:
-        if score := run.score(task, "extracted policy"):
+        if score := run.policy_score(task):
             yield task, f"{score['mean']:.0f}", f"mean return; {rivals(run, task)}"
     if run.world_model and run.world_model.result:
         error = run.world_model.result["quality"]["reward_error"]

@@ -38,7 +38,7 @@ def agreement(run: RunFiles) -> float | None:
 def _evaluated(run: RunFiles) -> float | None:
     if not run.lockstep:
         return None
-    score = run.score(run.lockstep["task"], "extracted policy")
+    score = run.policy_score(run.lockstep["task"])
     if not score or run.lockstep["seed"] not in score["seeds"]:
         return None
     return score["returns"][score["seeds"].index(run.lockstep["seed"])]

@@ -15,6 +15,7 @@ from pwm_core.checkpoint import save_checkpoint
 from pwm_core.data.dataset import DatasetWriter, TaskInfo
 from pwm_core.evaluation.comparison import Score
 from pwm_core.extraction.store import TrainedPolicy, build_policy
+from pwm_core.files import sha256
 from pwm_core.model.world_model import SIZES
 from pwm_core.tasks import get_task
 from pwm_core.verbs.eval import record
@@ -69,15 +70,17 @@ def write_policy(path: Path, task: str) -> None:
     policy.save(path / "policy.safetensors")
 
 
-def evaluation() -> dict[str, Any]:
+def evaluation(policies: Path) -> dict[str, Any]:
     scores = []
     for task in TASKS:
         for controller, mean in CONTROLLERS.items():
             single = controller == "data, best episode"
             returns = (mean,) if single else (mean - 10, mean, mean + 10)
             seeds = () if controller.startswith("data") else (0, 1, 2)
-            scores.append(Score(task, controller, returns, seeds))
-    return record(scores, {})
+            file = policies / task / "policy.safetensors"
+            digest = sha256(file) if controller == "extracted policy" else None
+            scores.append(Score(task, controller, returns, seeds, digest))
+    return record(scores)
 
 
 def live_record() -> dict[str, Any]:
@@ -153,7 +156,7 @@ def run_path(tmp_path: Path) -> Path:
         curve = [{"step": s, "real_return": s + 1.0, "imagined_return": s + 2.0} for s in (0, 10)]
         write_stage(run / "policies" / task, "extract", curve)
         write_policy(run / "policies" / task, task)
-    write_json(run / "evaluation.json", evaluation())
+    write_json(run / "evaluation.json", evaluation(run / "policies"))
     lockstep = {"task": TASKS[0], "policy": "swingup", "seed": 1, "return": 801.0801}
     write_json(run / "ros/lockstep.json", lockstep | {"steps": 500, "wall_seconds": 2.5})
     write_json(run / "ros/live.json", live_record())

@@ -168,6 +168,29 @@ def test_agreement_compares_the_same_seed(run_path: Path) -> None:
     Reader(build_page(RunFiles(run_path), Films()))
 
 
+def test_an_evaluation_of_another_policy_is_not_taken_for_this_one(run_path: Path) -> None:
+    evaluation = run_path / "evaluation.json"
+    scores = json.loads(evaluation.read_text())["scores"]
+    for score in scores:
+        if score["task"] == "cartpole-swingup" and score["policy"]:
+            score["policy"] = "0" * 64
+    evaluation.write_text(json.dumps({"scores": scores}))
+    run = RunFiles(run_path)
+    assert run.policy_score("cartpole-swingup") is None
+    assert run.policy_score("cartpole-balance")["mean"] == 801.0
+    text = Reader(build_page(run, Films())).text
+    assert "cartpole-swingup: the evaluation judged another policy file" in text
+    assert "cartpole-balance: the evaluation judged" not in text
+
+
+def test_training_seeds_are_shown(run_path: Path) -> None:
+    row = {"task": "cartpole-swingup", "seeds": "0, 1, 2", "mean": 812.34}
+    (run_path / "seeds.json").write_text(json.dumps({"rows": [row]}))
+    text = Reader(build_page(RunFiles(run_path), Films())).text
+    assert "0, 1, 2" in text
+    assert "812.3" in text
+
+
 def test_a_session_without_positions_has_no_trace(run_path: Path) -> None:
     file = run_path / "ros/live.json"
     live = json.loads(file.read_text())
