@@ -90,3 +90,83 @@ def make_bundle(tmp_path: Path) -> Callable[..., Path]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Dataset of four real episodes of uniform actions for each cart-pole task; do not change it."""
+    from pwm_core.data.behaviours import Uniform
+    from pwm_core.data.collect import collect, plan
+
+    out = tmp_path_factory.mktemp("tiny") / "data"
+    collect(plan(["cartpole-swingup", "cartpole-balance"], [(Uniform(), 4)], 0), out, 1)
+    return out
+
+
+@pytest.fixture(scope="session")
+def tiny_world_model(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) -> Path:
+    """``world_model.safetensors`` of a small model, hardly trained on :func:`tiny_data`."""
+    import torch
+
+    from pwm_core.data.dataset import Dataset
+    from pwm_core.model.world_model import WorldModelConfig
+    from pwm_core.pretraining.loss import LossWeights
+    from pwm_core.pretraining.runner import Pretraining, PretrainingConfig, PretrainingOptions
+
+    torch.set_num_threads(1)
+    config = PretrainingConfig(
+        model=WorldModelConfig(32, 1, 32, 32, 4, 8, 21),
+        weights=LossWeights(),
+        updates=30,
+        transitions=256,
+        horizon=8,
+        curriculum=((0.5, 4),),
+        learning_rate=1e-3,
+        encoder_rate=0.3,
+        clip=1.0,
+        betas=(0.9, 0.95),
+        held_out=0.25,
+        seed=0,
+    )
+    options = PretrainingOptions(device="cpu", compile=False)
+    out = tmp_path_factory.mktemp("tiny") / "world_model"
+    Pretraining(Dataset(tiny_data), out, config, options).run()
+    return out / "world_model.safetensors"
+
+
+@pytest.fixture(scope="session")
+def tiny_policy(
+    tmp_path_factory: pytest.TempPathFactory, tiny_data: Path, tiny_world_model: Path
+) -> Path:
+    """``policy.safetensors`` of cartpole-swingup after three iterations in the tiny world model."""
+    import torch
+
+    from pwm_core.data.dataset import Dataset
+    from pwm_core.extraction.runner import Extraction, ExtractionConfig, ExtractionOptions
+    from pwm_core.model.store import TrainedWorldModel
+
+    config = ExtractionConfig(
+        iterations=3,
+        batch=16,
+        horizon=4,
+        actor_hidden=(32,),
+        critic_hidden=(32,),
+        critics=2,
+        critic_passes=1,
+        critic_batches=2,
+        lam=0.95,
+        actor_rate=5e-4,
+        critic_rate=5e-4,
+        final_rate=1e-5,
+        betas=(0.7, 0.95),
+        actor_clip=1.0,
+        critic_clip=100.0,
+        sigma_floor=0.24,
+        seed=0,
+    )
+    options = ExtractionOptions(device="cpu", compile=False, evaluation_episodes=1)
+    out = tmp_path_factory.mktemp("tiny") / "policy"
+    trained = TrainedWorldModel.load(tiny_world_model, torch.device("cpu"))
+    data = Dataset(tiny_data)
+    Extraction(trained, data, "cartpole-swingup", out, config, options).run({"dataset": "tiny"})
+    return out / "policy.safetensors"

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Slow, plain implementations that follow the formulas entry by entry, to hold the fast ones to."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def symlog(x: float) -> float:
+    return math.copysign(math.log(1 + abs(x)), x)
+
+
+def symexp(x: float) -> float:
+    return math.copysign(math.exp(abs(x)) - 1, x)
+
+
+def two_hot(value: float, centres: list[float], logarithmic: bool) -> list[float]:
+    """Split ``value`` between its two neighbouring bins; beyond the ends it is the last bin's."""
+    x = symlog(value) if logarithmic else value
+    x = min(max(x, centres[0]), centres[-1])
+    weights = [0.0] * len(centres)
+    for i in range(len(centres) - 1):
+        if centres[i] <= x <= centres[i + 1]:
+            right = (x - centres[i]) / (centres[i + 1] - centres[i])
+            weights[i], weights[i + 1] = 1 - right, right
+            break
+    return weights
+
+
+def network(layers: torch.nn.Sequential, x: Tensor, group: int | None) -> Tensor:
+    """Linear → LayerNorm → Mish …; with ``group`` the output is LayerNorm → SimNorm."""
+    linear = [layer for layer in layers if isinstance(layer, torch.nn.Linear)]
+    norms = [layer for layer in layers if isinstance(layer, torch.nn.LayerNorm)]
+    for i, layer in enumerate(linear):
+        x = x @ layer.weight.T + layer.bias
+        if i < len(norms):
+            centred = x - x.mean(-1, keepdim=True)
+            x = centred / (centred.square().mean(-1, keepdim=True) + norms[i].eps).sqrt()
+            x = x * norms[i].weight + norms[i].bias
+        if i < len(linear) - 1:
+            x = functional.mish(x)
+        elif group is not None:
+            parts = x.split(group, dim=-1)
+            x = torch.cat([functional.softmax(part, dim=-1) for part in parts], -1)
+    return x
+
+
+def embedding(model, task: int) -> Tensor:
+    e = model.task_embedding[task]
+    return e / e.norm() if e.norm() > 1 else e
+
+
+def encode(model, observation: Tensor, task: int) -> Tensor:
+    """Latent of one observation."""
+    normal = (observation - model.observation_mean[task]) / model.observation_scale[task]
+    x = torch.cat([normal, embedding(model, task)])
+    return network(model.encoder, x, model.config.simnorm_group)
+
+
+def step(model, z: Tensor, action: Tensor, task: int) -> Tensor:
+    x = torch.cat([z, action, embedding(model, task)])
+    return network(model.dynamics, x, model.config.simnorm_group)
+
+
+def reward_logits(model, z: Tensor, action: Tensor, task: int) -> Tensor:
+    return network(model.reward_head, torch.cat([z, action, embedding(model, task)]), None)
+
+
+def reward(model, z: Tensor, action: Tensor, task: int) -> Tensor:
+    probabilities = functional.softmax(reward_logits(model, z, action, task), -1)
+    mean = sum(p * c for p, c in zip(probabilities, model.two_hot.centres, strict=True))
+    if not model.config.reward_symlog:
+        return mean
+    return mean.sign() * (mean.abs().exp() - 1)
+
+
+def world_model_loss(model, windows, weights) -> tuple[Tensor, Tensor, Tensor]:
+    """Total, consistency and reward loss, one window and one step at a time."""
+    horizon, batch = windows.reward.shape
+    consistency, cross_entropy = torch.zeros(()), torch.zeros(())
+    centres = model.two_hot.centres.tolist()
+    for b in range(batch):
+        task = int(windows.task[b])
+        z = encode(model, windows.observation[0, b], task)
+        for t in range(horizon):
+            action = windows.action[t, b]
+            logits = functional.log_softmax(reward_logits(model, z, action, task), -1)
+            coded = two_hot(float(windows.reward[t, b]), centres, model.config.reward_symlog)
+            entropy = -sum(w * logit for w, logit in zip(coded, logits, strict=True))
+            z = step(model, z, action, task)
+            with torch.no_grad():
+                target = encode(model, windows.observation[t + 1, b], task)
+            weight = weights.rho**t / (horizon * batch)
+            consistency = consistency + weight * (z - target).square().mean()
+            cross_entropy = cross_entropy + weight * entropy
+    total = weights.consistency * consistency + weights.reward * cross_entropy
+    return total, consistency, cross_entropy
+
+
+def judge(model, windows) -> tuple[float, list[float]]:
+    """Relative reward error and relative latent error after each step."""
+    horizon, batch = windows.reward.shape
+    squares, latent_squares, encoded = [], [[] for _ in range(horizon)], []
+    for b in range(batch):
+        task = int(windows.task[b])
+        z = encode(model, windows.observation[0, b], task)
+        encoded.append(z)
+        for t in range(horizon):
+            found = reward(model, z, windows.action[t, b], task)
+            squares.append(float((found - windows.reward[t, b]) ** 2))
+            z = step(model, z, windows.action[t, b], task)
+            target = encode(model, windows.observation[t + 1, b], task)
+            encoded.append(target)
+            latent_squares[t].append(float((z - target).square().mean()))
+    rewards = windows.reward.flatten().tolist()
+    mean = sum(rewards) / len(rewards)
+    variance = sum((r - mean) ** 2 for r in rewards) / (len(rewards) - 1)
+    spread = float(torch.stack(encoded).var(0, correction=0).mean())
+    return (
+        sum(squares) / len(squares) / variance,
+        [sum(s) / len(s) / spread for s in latent_squares],
+    )
+
+
+def lambda_returns(rewards: list[float], values: list[float], discount: float, lam: float):
+    """Weighted mean of all n-step returns, for each start; ``values[t]`` is V of state t + 1."""
+    horizon, targets = len(rewards), []
+    for t in range(horizon):
+        n_step = []
+        for n in range(1, horizon - t + 1):
+            gained = sum(discount**k * rewards[t + k] for k in range(n))
+            n_step.append(gained + discount**n * values[t + n - 1])
+        weights = [(1 - lam) * lam**n for n in range(len(n_step) - 1)] + [lam ** (len(n_step) - 1)]
+        targets.append(sum(w * g for w, g in zip(weights, n_step, strict=True)))
+    return targets
+
+
+def critic_values(critics, z: Tensor) -> Tensor:
+    """Values ``[members]`` of one latent, member by member."""
+    values = []
+    layers = list(critics.network)
+    for member in range(critics.members):
+        x = z
+        for layer in layers:
+            kind = type(layer).__name__
+            if kind == "StackedLinear":
+                x = x @ layer.weight[member] + layer.bias[member, 0]
+            elif kind == "StackedNorm":
+                centred = x - x.mean()
+                x = centred / (centred.square().mean() + 1e-5).sqrt()
+                x = x * layer.gain[member, 0] + layer.bias[member, 0]
+            else:
+                x = functional.mish(x)
+        values.append(x[0])
+    return torch.stack(values)
+
+
+def actor_objective(model, actor, critics, starts, task, noise, discount) -> Tensor:
+    """Mean discounted imagined return with the smallest critic's value at the end."""
+    total = torch.zeros(())
+    for b, start in enumerate(starts):
+        z = start
+        for t, eps in enumerate(noise[:, b]):
+            mean = network(actor.mean, z, None)
+            action = torch.tanh(
+                mean + actor.log_sigma.exp().clamp(min=math.exp(actor._floor)) * eps
+            )
+            spare = model.action_mask.shape[1] - len(action)
+            action = torch.cat([action, action.new_zeros(spare)])
+            total = total + discount**t * reward(model, z, action, task)
+            z = step(model, z, action, task)
+        total = total + discount ** len(noise) * critic_values(critics, z).min()
+    return -total / len(starts)
