@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from pwm_core.data.behaviours import Behaviour, Rollouts
 from pwm_core.data.dataset import DatasetWriter, TaskInfo
 from pwm_core.progress import ProgressDisplay
 from pwm_core.tasks import get_task
+from pwm_core.workers import worker_pool
 
 EPISODES_PER_JOB = 2
 
@@ -81,6 +80,5 @@ def _results(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Rollouts]
         for job in jobs:
             yield job, job.run()
         return
-    context = multiprocessing.get_context("spawn")  # EnvPool and MuJoCo threads do not survive fork
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with worker_pool(workers) as pool:
         yield from zip(jobs, pool.map(Job.run, jobs), strict=True)

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from pwm_core.files import sha256
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.pretraining.quality import exploited, too_poor
 from pwm_core.tables import print_table
+from pwm_core.workers import worker_pool
 
 REFUSED = 3
 
@@ -117,11 +116,12 @@ class Extract:
         side_by_side = min(self.workers, len(jobs))
         if side_by_side == 1 or resolve_device(self.device).type != "cpu":
             return [job.run() for job in jobs]
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(
-            side_by_side, context, initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool:
+        with worker_pool(side_by_side, prepare=_one_thread) as pool:
             return list(pool.map(Job.run, jobs))
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
 
 
 @dataclass(frozen=True)
