@@ -37,10 +37,10 @@ def one_iteration(runner: Extraction) -> None:
 def measure(directory: Path, settings: Settings) -> list[Row]:
     """Return a row per program."""
     dataset = synthetic_dataset(directory / "data", settings.episodes)
-    runners = {"pwm extract, eager (its default)": extraction(dataset, directory)}
+    runners = {"eager (default)": extraction(dataset, directory)}
     eager = next(iter(runners.values()))
     if settings.compiled:
-        runners["pwm extract, compiled"] = extraction(dataset, directory, True)
+        runners["compiled"] = extraction(dataset, directory, True)
     reference = PlainExtraction(eager)
     programs = {REFERENCE: Program(reference.iterate, settings.calls)}
     for name, runner in runners.items():
@@ -48,7 +48,7 @@ def measure(directory: Path, settings: Settings) -> list[Row]:
     needed = counted_work(lambda: one_iteration(eager))
     executed = dict.fromkeys(programs, needed)
     executed[REFERENCE] = counted_work(reference.iterate)
-    case = f"one iteration, batch {eager.config.batch}, horizon {eager.config.horizon}"
+    case = f"batch {eager.config.batch}, horizon {eager.config.horizon}"
     return compare(case, programs, REFERENCE, executed, needed, settings.rounds)
 
 

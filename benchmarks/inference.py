@@ -81,7 +81,7 @@ def measure(directory: Path, settings: Settings) -> list[Row]:
     medians = {name: np.median(blocks, axis=1) for name, blocks in found.items()}
     return [
         {
-            "case": "one decision, batch 1",
+            "case": "batch 1",
             "program": name,
             "p50 wall ms": 1e3 * float(np.percentile(blocks, 50)),
             "p99 wall ms": 1e3 * float(np.percentile(blocks, 99)),

@@ -44,10 +44,10 @@ def one_update(runner: Pretraining) -> None:
 def measure(directory: Path, settings: Settings) -> list[Row]:
     """Return rows per horizon and program."""
     dataset = synthetic_dataset(directory / "data", settings.episodes)
-    runners = {"pwm pretrain, eager": pretraining(dataset, directory)}
+    runners = {"eager": pretraining(dataset, directory)}
     if settings.compiled:
-        runners["pwm pretrain, compiled (its default)"] = pretraining(dataset, directory, True)
-    eager = runners["pwm pretrain, eager"]
+        runners["compiled (default)"] = pretraining(dataset, directory, True)
+    eager = runners["eager"]
     reference = PlainPretraining(eager)
     rows = []
     for step, horizon in stages(eager):
@@ -59,7 +59,7 @@ def measure(directory: Path, settings: Settings) -> list[Row]:
         needed = counted_work(lambda: one_update(eager))
         executed = dict.fromkeys(programs, needed)
         executed[REFERENCE] = counted_work(programs[REFERENCE].run)
-        case = f"one update, horizon {horizon}"
+        case = f"horizon {horizon}"
         rows += compare(case, programs, REFERENCE, executed, needed, settings.rounds)
     return rows
 

@@ -22,6 +22,6 @@ class Settings:
     """Measure compiled programs too (compilation takes about half a minute each)."""
 
 
-FULL = Settings(rounds=9, calls=3, decisions=400, episodes=10, compiled=True)
+FULL = Settings(rounds=7, calls=3, decisions=400, episodes=10, compiled=True)
 QUICK = Settings(rounds=2, calls=1, decisions=20, episodes=4, compiled=False)
 """Only to see that everything runs: its figures mean nothing."""

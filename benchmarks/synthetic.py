@@ -11,7 +11,6 @@ from pwm_core.data.behaviours import Uniform
 from pwm_core.data.collect import collect, plan
 from pwm_core.data.dataset import Dataset
 from pwm_core.model.store import TrainedWorldModel
-from pwm_core.model.world_model import SIZES
 from pwm_core.pretraining.runner import build_model
 from pwm_core.verbs.pretrain import Pretrain
 
@@ -28,6 +27,6 @@ def untrained_world_model(dataset: Dataset) -> TrainedWorldModel:
     """Return a world model of the demo's size whose rewards are random, not zero."""
     torch.manual_seed(0)
     model = build_model(dataset, Pretrain()._config())
-    torch.nn.init.normal_(model.reward_head[-1].weight, std=0.5)
-    assert model.config == SIZES["tiny"]
+    last = len(model.reward_head) - 1
+    torch.nn.init.normal_(model.reward_head.get_parameter(f"{last}.weight"), std=0.5)
     return TrainedWorldModel(model, list(dataset.tasks.values()), {}, {})

@@ -56,7 +56,7 @@ def usage(verbs: dict[tuple[str, ...], EntryPoint]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; errors a user can mend are printed without a traceback."""
-    # Read when torch is loaded: threads that wait in OpenMP sleep. Spinning, as is the default, makes
+    # Read when torch is loaded: threads that wait in OpenMP sleep. Spinning, the default, makes
     # training up to ten times slower as soon as another process wants a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = sys.argv[1:] if arguments is None else arguments

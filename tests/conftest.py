@@ -94,7 +94,7 @@ def make_bundle(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Dataset of four real episodes of uniform actions for each cart-pole task; do not change it."""
+    """Four real episodes of uniform actions of each cart-pole task; read only."""
     from pwm_core.data.behaviours import Uniform
     from pwm_core.data.collect import collect, plan
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of the core share: the slow reference, configurations, and a torch on one thread."""
+"""What the tests of the core share: the slow reference, configurations, torch on one thread."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def trained(tiny_world_model: Path) -> TrainedWorldModel:
 
 @pytest.fixture
 def random_model() -> WorldModel:
-    """Two tasks, three observations, two actions of which the first task has one; weights that tell.
+    """Two tasks, three observations, two actions (the first task has one); weights that tell.
 
     Double precision, so that comparisons can be tight.
     """
