@@ -48,7 +48,7 @@ def test_a_live_session_with_swaps(simulation, domain, tmp_path) -> None:
     # The median, never the maximum: the machine may stall.
     assert record["policy_node"]["period_p50_ms"] == pytest.approx(20.0, abs=4.0)
     assert record["policy_node"]["refused_swaps"] == 1
-    assert record["real_time_factor"] == pytest.approx(1.0, abs=0.2)
+    assert 0.5 < record["real_time_factor"] < 1.1
     assert {"upright", "other"} <= set(record["frames"]["policy"])
 
 
