@@ -9,6 +9,18 @@ from collections import Counter, deque
 import numpy as np
 
 
+COUNTS = (
+    "ticks",
+    "missed_ticks",
+    "stale_inputs",
+    "refused_inputs",
+    "invalid_outputs",
+    "limited_actions",
+    "safe_actions",
+)
+"""Events that are shown even while there are none."""
+
+
 class LoopStatistics:
     """Periods and inference times of the last ``window`` ticks, and counts since the last clear.
 
@@ -40,11 +52,6 @@ class LoopStatistics:
         with self._lock:
             self.counts[event] += times
 
-    def interrupt(self) -> None:
-        """Say that the loop stood still on purpose: the pause is no period."""
-        with self._lock:
-            self._last_tick = None
-
     def clear(self) -> None:
         """Start over, with other ticks to come."""
         with self._lock:
@@ -60,7 +67,7 @@ class LoopStatistics:
         """
         with self._lock:
             periods, inferences = list(self._periods), list(self._inferences)
-            values: dict[str, float] = dict(self.counts)
+            values: dict[str, float] = dict.fromkeys(COUNTS, 0) | self.counts
         values["rate_hz"] = 1.0 / float(np.mean(periods)) if periods else float("nan")
         values |= _distribution("period", periods)
         values |= _distribution("inference", inferences)
