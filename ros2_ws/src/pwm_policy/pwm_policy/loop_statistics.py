@@ -8,7 +8,6 @@ from collections import Counter, deque
 
 import numpy as np
 
-
 COUNTS = (
     "ticks",
     "missed_ticks",
@@ -67,7 +66,7 @@ class LoopStatistics:
         """
         with self._lock:
             periods, inferences = list(self._periods), list(self._inferences)
-            values: dict[str, float] = dict.fromkeys(COUNTS, 0) | self.counts
+            values: dict[str, float] = {**dict.fromkeys(COUNTS, 0), **self.counts}
         values["rate_hz"] = 1.0 / float(np.mean(periods)) if periods else float("nan")
         values |= _distribution("period", periods)
         values |= _distribution("inference", inferences)
