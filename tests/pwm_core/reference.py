@@ -101,6 +101,7 @@ def world_model_loss(model, windows, weights) -> tuple[Tensor, Tensor, Tensor]:
     return total, consistency, cross_entropy
 
 
+@torch.no_grad()
 def judge(model, windows) -> tuple[float, list[float]]:
     """Relative reward error and relative latent error after each step."""
     horizon, batch = windows.reward.shape

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pwm_core.checkpoint import CheckpointError
+from pwm_core.model.store import TrainedWorldModel
+from pwm_core.model.world_model import SIZES, WorldModel, WorldModelConfig
+
+
+def test_parts_equal_the_reference(random_model: WorldModel, reference) -> None:
+    torch.manual_seed(0)
+    task = torch.tensor([0, 1, 1, 0])
+    observation = torch.randn(5, 4, 3, dtype=torch.float64)
+    action = torch.rand(4, 2, dtype=torch.float64)
+    embedding = random_model.embedding(task)
+    z = random_model.encode(observation, task)
+    assert z.shape == (5, 4, 16)
+    after = random_model.next(z[0], action, embedding)
+    rewards = random_model.reward(z[0], action, embedding)
+    for b in range(4):
+        t = int(task[b])
+        for step in range(5):
+            expected = reference.encode(random_model, observation[step, b], t)
+            torch.testing.assert_close(z[step, b], expected)
+        torch.testing.assert_close(after[b], reference.step(random_model, z[0, b], action[b], t))
+        expected = reference.reward(random_model, z[0, b], action[b], t)
+        torch.testing.assert_close(rewards[b], expected)
+
+
+def test_task_matters(random_model: WorldModel) -> None:
+    observation = torch.zeros(1, 3, dtype=torch.float64)
+    first = random_model.encode(observation, torch.tensor([0]))
+    assert (first - random_model.encode(observation, torch.tensor([1]))).abs().max() > 1e-3
+
+
+def test_embeddings_are_at_most_of_norm_one(random_model: WorldModel) -> None:
+    with torch.no_grad():
+        random_model.task_embedding.copy_(torch.tensor([[3.0, 4, 0, 0], [0.1, 0, 0, 0]]))
+    norms = random_model.embedding(torch.tensor([0, 1, 0])).norm(dim=-1)
+    torch.testing.assert_close(norms, torch.tensor([1.0, 0.1, 1.0]).double())
+
+
+def test_untrained_reward_is_zero() -> None:
+    model = WorldModel(SIZES["tiny"], 1, 5, 1)
+    z = model.encode(torch.randn(3, 5), torch.zeros(3, dtype=torch.long))
+    embedding = model.embedding(torch.zeros(3, dtype=torch.long))
+    torch.testing.assert_close(
+        model.reward(z, torch.zeros(3, 1), embedding), torch.zeros(3), atol=1e-5, rtol=0
+    )
+
+
+def test_five_million_model_has_the_published_size() -> None:
+    with torch.device("meta"):
+        model = WorldModel(SIZES["5M"], 1, 39, 6)
+    count = sum(p.numel() for p in model.parameters())
+    assert 1.4e6 < count < 2.0e6
+
+
+def test_store_round_trip(trained: TrainedWorldModel, tmp_path: Path) -> None:
+    path = tmp_path / "world_model.safetensors"
+    trained.save(path)
+    again = TrainedWorldModel.load(path, torch.device("cpu"))
+    assert again.tasks == trained.tasks
+    assert again.quality == trained.quality
+    assert again.provenance == trained.provenance
+    assert again.model.config == trained.model.config
+    for name, tensor in trained.model.state_dict().items():
+        assert torch.equal(again.model.state_dict()[name], tensor), name
+
+
+def test_unknown_task_lists_the_known(trained: TrainedWorldModel) -> None:
+    assert trained.task_index("cartpole-balance") == 1
+    with pytest.raises(CheckpointError, match="knows cartpole-swingup, cartpole-balance, not 'x'"):
+        trained.task_index("x")
+
+
+def test_policy_is_no_world_model(tiny_policy: Path) -> None:
+    with pytest.raises(CheckpointError, match="is a 'policy', expected a world_model"):
+        TrainedWorldModel.load(tiny_policy, torch.device("cpu"))
+
+
+def test_weights_of_another_size_are_named(trained: TrainedWorldModel, tmp_path: Path) -> None:
+    path = tmp_path / "odd.safetensors"
+    narrower = WorldModelConfig(32, 1, 16, 32, 4, 8, 21)
+    trained.model.config = narrower
+    trained.save(path)
+    with pytest.raises(CheckpointError, match=r"odd\.safetensors does not fit: encoder\.0\.bias"):
+        TrainedWorldModel.load(path, torch.device("cpu"))
