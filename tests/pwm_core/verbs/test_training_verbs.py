@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pretrain``, ``extract`` and ``eval`` as a user starts them, in small."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pwm_core.cli import main
+from pwm_core.evaluation.cloning import CloningConfig
+from pwm_core.extraction.runner import Extraction
+from pwm_core.extraction.store import TrainedPolicy
+from pwm_core.files import sha256
+from pwm_core.model.store import TrainedWorldModel
+from pwm_core.verbs import eval as eval_verb
+from pwm_core.verbs.extract import REFUSED
+
+TASK = "cartpole-swingup"
+SMALL = [
+    *("--iterations", "2", "--batch", "8", "--horizon", "3", "--workers", "1", "--device", "cpu"),
+    *("--actor-hidden", "8", "--critic-hidden", "8", "--critics", "1"),
+    *("--critic-passes", "1", "--critic-batches", "1"),
+]
+
+
+@pytest.fixture
+def good_model(tiny_world_model: Path, tmp_path: Path) -> Path:
+    """The tiny model, said to be good."""
+    trained = TrainedWorldModel.load(tiny_world_model, torch.device("cpu"))
+    out = tmp_path / "good.safetensors"
+    dataclasses.replace(trained, quality={"reward_error": 0.01, "latent_error": [0.1]}).save(out)
+    return out
+
+
+def extract(model: Path, data: Path, out: Path, *options: str) -> int:
+    where = ["--world-model", str(model), "--data", str(data), "--out", str(out)]
+    return main(["extract", *where, "--tasks", TASK, *SMALL, *options])
+
+
+def judged(monkeypatch: pytest.MonkeyPatch, imagined: float, real: float) -> None:
+    figures = {"imagined_return": imagined, "real_return": real}
+    monkeypatch.setattr(Extraction, "_evaluate", lambda _: figures)
+
+
+def test_pretrain(tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["pretrain", "--data", str(tiny_data), "--out", str(tmp_path), "--device", "cpu"]
+    small = ["--updates", "2", "--transitions", "32", "--no-compile", "--json"]
+    assert main([*arguments, *small]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert Path(row["world model"]).is_file()
+    assert row["parameters"] > 100_000
+    assert row["reward error"].endswith("%")
+    assert main([*arguments, *small, "--seed", "1"]) == 2
+    assert "another config: seed was 0, now 1" in capsys.readouterr().err
+
+
+def test_strict_refuses_a_poor_model(
+    tiny_world_model: Path, tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert extract(tiny_world_model, tiny_data, tmp_path / "p", "--strict") == REFUSED == 3
+    assert "refused: world model: held-out relative reward error" in capsys.readouterr().err
+    assert not (tmp_path / "p").exists()
+
+
+def test_poor_model_is_warned_of(
+    tiny_world_model: Path,
+    tiny_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    judged(monkeypatch, 100.0, 100.0)
+    assert extract(tiny_world_model, tiny_data, tmp_path / "p") == 0
+    assert "WARNING: world model: held-out relative reward error" in capsys.readouterr().err
+    assert (tmp_path / "p" / TASK / "policy.safetensors").is_file()
+
+
+@pytest.mark.parametrize(("options", "status"), [(["--strict"], REFUSED), ([], 0)])
+def test_exploiting_policy(
+    good_model: Path,
+    tiny_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    status: int,
+) -> None:
+    judged(monkeypatch, 900.0, 100.0)
+    assert extract(good_model, tiny_data, tmp_path / "p", *options) == status
+    assert f"{TASK}: the policy exploits the world model" in capsys.readouterr().err
+
+
+def test_extract_really_evaluates_and_passes_strict(
+    good_model: Path,
+    tiny_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Both returns are those of whole episodes, and are the figures of the table."""
+    monkeypatch.setattr(Extraction, "imagined_return", lambda *_: -1.0)
+    assert extract(good_model, tiny_data, tmp_path / "p", "--strict", "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["task"] == TASK
+    assert row["imagined"] == -1.0
+    assert 0 < row["real"] < 1000
+
+
+def test_eval_keeps_each_policys_own_figures(
+    tiny_policy: Path,
+    tiny_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Two policies of one task: baselines once, and each score knows its policy's file."""
+    quick = CloningConfig(hidden=(8,), updates=2, batch=8)
+    monkeypatch.setattr(eval_verb, "CloningConfig", lambda: quick)
+    other = tmp_path / "other.safetensors"
+    trained = TrainedPolicy.load(tiny_policy)
+    trained.record["training"] = {"imagined_return": 1.0, "real_return": 1.0}
+    trained.save(other)
+    out = tmp_path / "evaluation.json"
+    arguments = ["--policies", str(tiny_policy), str(other), "--data", str(tiny_data)]
+    assert main(["eval", *arguments, "--episodes", "2", "--out", str(out), "--json"]) == 0
+    table = json.loads(capsys.readouterr().out)
+    assert [row["controller"] for row in table].count("random") == 1
+    stored = json.loads(out.read_text())
+    policies = [s for s in stored["scores"] if s["controller"] == "extracted policy"]
+    assert [s["policy"] for s in policies] == [sha256(tiny_policy), sha256(other)]
+    for score in stored["scores"]:
+        assert score["mean"] == pytest.approx(np.mean(score["returns"]))
+    assert policies[0]["seeds"] == [0, 1]
+    assert stored["git"]
+    assert stored["machine"]["cpus"]
+
+
+def test_eval_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", "--policies"]) == 2
+    assert "no policy was given" in capsys.readouterr().err
