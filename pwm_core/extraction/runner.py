@@ -25,7 +25,13 @@ from pwm_core.data.dataset import Dataset, DatasetError
 from pwm_core.device import resolve_device
 from pwm_core.evaluation.episodes import deterministic, run_episodes
 from pwm_core.extraction.actor_critic import Actor, Critics, Policy
-from pwm_core.extraction.loss import actor_loss, critic_loss, imagine, lambda_returns
+from pwm_core.extraction.loss import (
+    Imagined,
+    actor_loss,
+    critic_loss,
+    imagine,
+    lambda_returns,
+)
 from pwm_core.extraction.store import TrainedPolicy, architecture, build_policy
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.progress import ProgressDisplay
@@ -175,7 +181,7 @@ class Extraction:
             self.model.compile_parts()
             self.critics.network.compile()
         config, options = self.config, self.options
-        shown, begin, returns = {"real": "–"}, time.monotonic(), self._evaluate()
+        begin, returns = time.monotonic(), self._evaluate()
         label = f"extract {self.info.name}"
         if self.iteration == 0:
             run.log(0, returns | {"seconds": 0.0})
@@ -210,7 +216,7 @@ class Extraction:
         imagined = imagine(self.model, self.actor, z, embedding, noise)
         reward = imagined.reward / self.value_scale
         loss = actor_loss(
-            type(imagined)(imagined.latent, reward),
+            Imagined(imagined.latent, reward),
             self.critics(imagined.latent[-1]).min(0).values,
             self.info.discount,
         )
