@@ -91,6 +91,11 @@ def _run(words: tuple[str, ...], verb: EntryPoint, options: list[str]) -> int:
     except PwmError as error:
         print(f"pwm {' '.join(words)}: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"pwm {' '.join(words)}: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from here", file=sys.stderr)
         return 130

@@ -99,6 +99,18 @@ def test_bad_input_is_one_line_and_status_2(
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
 
 
+def test_output_directory_that_is_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for out in (file, file / "below"):
+        assert main(["collect", "--out", str(out), "--uniform", "1"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"pwm collect: {file}")
+    assert file.read_text() == "mine"
+
+
 def test_missing_policy_and_evaluation_of_an_export(
     tiny_data: Path, tiny_policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
