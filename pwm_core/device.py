@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Callable
+
 import torch
 
 from pwm_core.errors import PwmError
@@ -19,3 +23,21 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise PwmError(f"device {name!r}: this machine or this build of torch has no CUDA; use cpu")
     return device
+
+
+def choose_threads(step: Callable[[], object], calls: int = 4) -> int:
+    """Time ``step`` on one thread and on all cores, keep the faster setting and return it.
+
+    Small networks lose more by waking threads than they gain.
+    """
+    seconds = {}
+    for threads in {1, os.cpu_count() or 1}:
+        torch.set_num_threads(threads)
+        step()
+        begin = time.perf_counter()
+        for _ in range(calls):
+            step()
+        seconds[threads] = time.perf_counter() - begin
+    best = min(seconds, key=lambda threads: seconds[threads])
+    torch.set_num_threads(best)
+    return best

@@ -21,13 +21,19 @@ from pwm_core.checkpoint import (
     save_checkpoint,
 )
 from pwm_core.data.dataset import Dataset, DatasetError
-from pwm_core.data.sampler import WindowSampler
+from pwm_core.data.sampler import Windows, WindowSampler
 from pwm_core.data.split import split
-from pwm_core.device import resolve_device
+from pwm_core.device import choose_threads, resolve_device
 from pwm_core.errors import PwmError
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.model.world_model import WorldModel, WorldModelConfig
-from pwm_core.pretraining.loss import LossWeights, ModelQuality, judge, world_model_loss
+from pwm_core.pretraining.loss import (
+    LossWeights,
+    ModelQuality,
+    WorldModelLoss,
+    judge,
+    world_model_loss,
+)
 from pwm_core.progress import ProgressDisplay
 from pwm_core.run_directory import RunDirectory, plain
 
@@ -74,6 +80,8 @@ class PretrainingOptions:
 
     device: str = "auto"
     compile: bool = True
+    threads: int = 0
+    """CPU threads; 0 measures whether more than one pays."""
     validate_every: int = 250
     checkpoint_every: int = 250
 
@@ -175,6 +183,7 @@ class Pretraining:
     def _train(self, run: RunDirectory) -> ModelQuality:
         if self.options.compile:
             self.model.compile_parts()
+        self._set_threads()
         updates = self.config.updates
         quality, begin = self._judge(), time.monotonic()
         with ProgressDisplay("pretrain", updates, "updates", start=self.step) as progress:
@@ -202,12 +211,26 @@ class Pretraining:
                 )
         return quality
 
-    def _update(self) -> dict[str, torch.Tensor]:
-        self._schedule()
-        windows = self.samplers[self._horizon()].batch(self.step).to(self.device)
+    def _set_threads(self) -> None:
+        if self.options.threads:
+            torch.set_num_threads(self.options.threads)
+        elif self.device.type == "cpu":
+            windows = self._windows()
+            choose_threads(lambda: self._gradients(windows))
+            self.optimizer.zero_grad(set_to_none=True)
+
+    def _windows(self) -> Windows:
+        return self.samplers[self._horizon()].batch(self.step).to(self.device)
+
+    def _gradients(self, windows: Windows) -> WorldModelLoss:
         loss = world_model_loss(self.model, windows, self.config.weights)
         self.optimizer.zero_grad(set_to_none=True)
         loss.total.backward()
+        return loss
+
+    def _update(self) -> dict[str, torch.Tensor]:
+        self._schedule()
+        loss = self._gradients(self._windows())
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
         self.optimizer.step()
         return {f"loss/{name}": value.detach() for name, value in vars(loss).items()} | {

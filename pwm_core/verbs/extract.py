@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,9 @@ class Extract:
     strict: bool = False
     """Refuse (exit 3) a world model too poor to trust, and policies that exploit it."""
     workers: int = os.cpu_count() or 1
-    """Tasks extracted at the same time on a CPU, one thread each."""
+    """Tasks extracted at the same time on a CPU."""
+    threads: int = 1
+    """CPU threads per task; networks of the default sizes lose by more."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 …"""
     compile: bool = False
@@ -114,14 +117,13 @@ class Extract:
 
     def _run(self, jobs: list[Job]) -> list[dict[str, Any]]:
         side_by_side = min(self.workers, len(jobs))
+        torch.set_num_threads(self.threads)
         if side_by_side == 1 or resolve_device(self.device).type != "cpu":
             return [job.run() for job in jobs]
-        with worker_pool(side_by_side, prepare=_one_thread) as pool:
+        with worker_pool(
+            side_by_side, prepare=partial(torch.set_num_threads, self.threads)
+        ) as pool:
             return list(pool.map(Job.run, jobs))
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 @dataclass(frozen=True)

@@ -51,13 +51,15 @@ class Pretrain:
     """auto, cpu, cuda, cuda:1 …"""
     compile: bool = True
     """Compile the networks (needs a C++ compiler; pays from about 500 updates on)."""
+    threads: int = 0
+    """CPU threads; 0 measures at the start whether more than one pays."""
     json: bool = False
     """Print the result as JSON."""
 
     def run(self) -> int:
         """Train, then print the model's errors on held-out episodes."""
         dataset = Dataset(self.data)
-        options = PretrainingOptions(self.device, self.compile)
+        options = PretrainingOptions(self.device, self.compile, self.threads)
         trained = Pretraining(dataset, self.out, self._config(), options).run()
         latent = trained.quality["latent_error"]
         row = {
