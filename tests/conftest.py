@@ -128,7 +128,7 @@ def tiny_world_model(tmp_path_factory: pytest.TempPathFactory, tiny_data: Path) 
         held_out=0.25,
         seed=0,
     )
-    options = PretrainingOptions(device="cpu", compile=False)
+    options = PretrainingOptions(device="cpu", compile=False, threads=1)
     out = tmp_path_factory.mktemp("tiny") / "world_model"
     Pretraining(Dataset(tiny_data), out, config, options).run()
     return out / "world_model.safetensors"

@@ -93,7 +93,9 @@ def pretraining_config() -> PretrainingConfig:
 
 @pytest.fixture
 def pretraining_options() -> PretrainingOptions:
-    return PretrainingOptions("cpu", compile=False, validate_every=5, checkpoint_every=10)
+    return PretrainingOptions(
+        "cpu", compile=False, threads=1, validate_every=5, checkpoint_every=10
+    )
 
 
 @pytest.fixture

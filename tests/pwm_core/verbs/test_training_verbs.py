@@ -49,7 +49,7 @@ def judged(monkeypatch: pytest.MonkeyPatch, imagined: float, real: float) -> Non
 
 def test_pretrain(tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["pretrain", "--data", str(tiny_data), "--out", str(tmp_path), "--device", "cpu"]
-    small = ["--updates", "2", "--transitions", "32", "--no-compile", "--json"]
+    small = ["--updates", "2", "--transitions", "32", "--threads", "1", "--no-compile", "--json"]
     assert main([*arguments, *small]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert Path(row["world model"]).is_file()
