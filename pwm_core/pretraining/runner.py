@@ -81,7 +81,7 @@ class PretrainingOptions:
     device: str = "auto"
     compile: bool = True
     threads: int = 0
-    """CPU threads; 0 measures whether more than one pays."""
+    """CPU threads; 0 measures whether more than one pays. A resumed run keeps the number it had."""
     validate_every: int = 250
     checkpoint_every: int = 250
 
@@ -141,6 +141,7 @@ class Pretraining:
             dataset, held_out, tasks, config.horizon, VALIDATION_BATCH, config.seed
         ).batch(0)
         self.step = 0
+        self._threads = options.threads
 
     @property
     def _checkpoint(self) -> Path:
@@ -153,14 +154,15 @@ class Pretraining:
         tensors, header = load_checkpoint(self._checkpoint)
         load_weights(self.model, part("model", tensors), self._checkpoint)
         load_optimizer(self.optimizer, part("optimizer", tensors))
-        self.step = header["step"]
+        self.step, self._threads = header["step"], header["threads"]
         return self.step
 
     def _save(self) -> None:
         tensors = prefixed("model", self.model.state_dict()) | prefixed(
             "optimizer", optimizer_tensors(self.optimizer)
         )
-        save_checkpoint(self._checkpoint, tensors, {"step": self.step})
+        header = {"step": self.step, "threads": torch.get_num_threads()}
+        save_checkpoint(self._checkpoint, tensors, header)
 
     def run(self) -> TrainedWorldModel:
         """Train to the last update and write ``world_model.safetensors``."""
@@ -212,8 +214,8 @@ class Pretraining:
         return quality
 
     def _set_threads(self) -> None:
-        if self.options.threads:
-            torch.set_num_threads(self.options.threads)
+        if self._threads:
+            torch.set_num_threads(self._threads)
         elif self.device.type == "cpu":
             windows = self._windows()
             choose_threads(lambda: self._gradients(windows))
