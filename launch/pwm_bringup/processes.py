@@ -26,6 +26,8 @@ DOMAINS = range(1, 102)
 """ROS_DOMAIN_ID values whose ports stay clear of the ephemeral ones."""
 PATIENCE = ((signal.SIGINT, 8.0), (signal.SIGTERM, 4.0), (signal.SIGKILL, 4.0))
 """How a process is asked to end, and how many seconds it gets each time."""
+HEARS_SIGINT = ("env", "--default-signal=INT")
+"""A command in the background of a script ignores SIGINT, and what it starts would do so too."""
 TAIL_LINES = 60
 
 
@@ -120,7 +122,7 @@ class RosProcess:
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._sink = sink
         self._process = subprocess.Popen(
-            [str(executable(package, name)), *arguments],
+            [*HEARS_SIGINT, str(executable(package, name)), *arguments],
             env=environment(domain),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
