@@ -121,6 +121,7 @@ class RosProcess:
         self.name = name
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._sink = sink
+        self._interrupted = False
         self._process = subprocess.Popen(
             [*HEARS_SIGINT, str(executable(package, name)), *arguments],
             env=environment(domain),
@@ -169,8 +170,9 @@ class RosProcess:
         return self._process.poll()
 
     def interrupt(self) -> None:
-        """Send SIGINT, without waiting."""
-        if self.returncode is None:
+        """Send SIGINT once, without waiting: a second one would kill a node that is ending well."""
+        if self.returncode is None and not self._interrupted:
+            self._interrupted = True
             self._process.send_signal(signal.SIGINT)
 
     def wait(self, timeout: float | None = None) -> int:
@@ -184,7 +186,10 @@ class RosProcess:
         for number, patience in PATIENCE:
             if self.returncode is not None:
                 break
-            self._process.send_signal(number)
+            if number == signal.SIGINT:
+                self.interrupt()
+            else:
+                self._process.send_signal(number)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(patience)
         return self.wait(timeout=2.0)

@@ -25,6 +25,7 @@ from pwm_interfaces.msg import Action, Observation, PolicyStatus
 from pwm_interfaces.srv import ListPolicies, LoadPolicy, SwapPolicy
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -45,6 +46,8 @@ from pwm_policy.slot import PolicySlot
 NEWEST = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 COMMAND = QoSProfile(depth=10)
 LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+LAST_WORD_SECONDS = 0.5
+"""How long a node that stops waits for the receivers to have its safe action."""
 NOT_CONFIGURED = "the node is not configured"
 
 
@@ -177,6 +180,7 @@ class PolicyNode(LifecycleNode):
     def _stop_loop(self) -> None:
         if self._loop is not None:
             self._loop.stop()
+            self._actions.wait_for_all_acked(Duration(seconds=LAST_WORD_SECONDS))
             self._sequence = self._loop.sequence
             self._loop = None
 
