@@ -52,8 +52,8 @@ class PretrainingConfig:
     horizon: int
     """Decisions per window, in the last stage and when the model is judged."""
     curriculum: tuple[tuple[float, int], ...]
-    """(share of the updates, horizon) of the stages before, with shorter windows; ``docs/results.md``
-    has what this gained on the demo's data."""
+    """(share of the updates, horizon) of the stages before, with shorter windows;
+    ``docs/results.md`` has what this gained on the demo's data."""
     learning_rate: float
     """Adam's, cosine decay after a short warm-up."""
     encoder_rate: float
