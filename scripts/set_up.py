@@ -371,7 +371,7 @@ class SetUp:
         self.pip_install("torch", *(["--extra-index-url", index] if index else []))
 
     def install_project(self) -> None:
-        self.pip_install("--editable", ".[train,dev]")
+        self.pip_install("--editable", ".[train,data,sac,dev]")
 
     def install_ros(self) -> None:
         for stale in (ROS_BUILD, ROS_INSTALL):

@@ -41,7 +41,7 @@ def _run_open_loop(task: Task, action: np.ndarray, seed: int) -> Rollouts:
     environment = task.make_vector(len(action), seed)
     observations, rewards = [environment.reset()], []
     for step in range(task.episode_steps):
-        observation, reward, terminated, truncated = environment.step(action[:, step])
+        observation, reward, terminated, truncated, _ = environment.step(action[:, step])
         observations.append(observation)
         rewards.append(reward)
     if not (terminated | truncated).all():
@@ -118,7 +118,7 @@ class SamplingMpc:
         rng = np.random.default_rng(seed)
         environments = [task.make_single(seed + i) for i in range(episodes)]
         observations = [np.stack([e.reset(seed=seed + i)[0] for i, e in enumerate(environments)])]
-        dynamics = task.make_dynamics(1)
+        dynamics = task.make_dynamics(environments, 1)
         plan = np.zeros((episodes, self.horizon, task.action.size))
         disturbance = self.noise * correlated_noise(
             rng, (episodes, task.episode_steps, task.action.size), 0.8
@@ -149,9 +149,7 @@ class SamplingMpc:
         deviation = self.spread * rng.standard_normal((episodes, self.samples, self.knots, size))
         deviation[:, 0] = 0  # the plan itself is always a candidate
         candidates = np.clip(shifted[:, None] + self._interpolate(deviation), -1, 1)
-        flat = candidates.reshape(-1, horizon, size)
-        reward = dynamics.rollout(np.repeat(state, self.samples, axis=0), flat)
-        score = reward.sum(-1).reshape(episodes, self.samples)
+        score = dynamics.rollout(state, candidates).sum(-1)
         score = (score - score.max(1, keepdims=True)) / (score.std(1, keepdims=True) + 1e-9)
         weight = np.exp(score / self.temperature)
         weight /= weight.sum(1, keepdims=True)

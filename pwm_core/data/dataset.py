@@ -52,6 +52,10 @@ class TaskInfo:
     episode_steps: int
     discount: float
     """Discount per decision."""
+    episodic: bool = False
+    """Whether an episode can end in a terminal state before ``episode_steps``."""
+    reports_success: bool = False
+    """Whether the task says when it is solved."""
 
     @classmethod
     def of(cls, task: Task) -> TaskInfo:
@@ -65,6 +69,8 @@ class TaskInfo:
             task.control_step,
             task.episode_steps,
             task.discount,
+            task.episodic,
+            task.reports_success,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -99,6 +105,10 @@ class Episode:
     total_reward: float
     checksum: int
     """CRC-32 over the episode's observation, action and reward bytes, in this order."""
+    terminated: bool = False
+    """Whether the last row is a terminal state, rather than the last one before time ran out."""
+    success: bool | None = None
+    """Whether the task was solved; ``None`` where that is not known."""
 
     @property
     def rows(self) -> slice:
@@ -252,6 +262,8 @@ class DatasetWriter:
         observation: np.ndarray,
         action: np.ndarray,
         reward: np.ndarray,
+        terminated: bool = False,
+        success: bool | None = None,
     ) -> Episode:
         """Write one episode.
 
@@ -265,7 +277,10 @@ class DatasetWriter:
                 file.flush()
                 os.fsync(file.fileno())
         total = float(np.sum(reward))
-        episode = Episode(task, behaviour, seed, self._rows, len(reward), total, _checksum(*arrays))
+        checksum = _checksum(*arrays)
+        episode = Episode(
+            task, behaviour, seed, self._rows, len(reward), total, checksum, terminated, success
+        )
         with open(self.path / "episodes.jsonl", "a") as file:
             file.write(json.dumps(asdict(episode)) + "\n")
             file.flush()

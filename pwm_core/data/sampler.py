@@ -27,6 +27,8 @@ class Windows:
     """``[horizon, batch, A]``; ``action[t]`` leads from ``observation[t]`` to the next."""
     reward: Tensor
     """``[horizon, batch]``"""
+    terminal: Tensor
+    """``[horizon, batch]``, 1 where ``observation[t + 1]`` is a terminal state, else 0."""
     task: Tensor
     """Task index ``[batch]``."""
 
@@ -58,6 +60,7 @@ class WindowSampler:
         self._dataset = dataset
         self._start = np.array([e.start for e in episodes])
         self._choices = np.array([e.length - horizon + 1 for e in episodes])
+        self._terminal = np.array([e.rows.stop - 1 if e.terminated else -1 for e in episodes])
         index = {name: i for i, name in enumerate(tasks)}
         self._task = np.array([index[e.task] for e in episodes])
         self._horizon, self._batch, self._seed = horizon, batch, seed
@@ -88,5 +91,6 @@ class WindowSampler:
             torch.from_numpy(self._dataset.observation[rows]),
             torch.from_numpy(self._dataset.action[rows[1:]]),
             torch.from_numpy(self._dataset.reward[rows[1:]]),
+            torch.from_numpy((rows[1:] == self._terminal[episode]).astype(np.float32)),
             torch.from_numpy(self._task[episode]),
         )

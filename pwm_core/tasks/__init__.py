@@ -7,7 +7,13 @@ import difflib
 
 from pwm_core.errors import PwmError
 from pwm_core.tasks import cartpole
-from pwm_core.tasks.task import SingleEnvironment, Task, TrueDynamics, VectorEnvironment
+from pwm_core.tasks.task import (
+    SingleEnvironment,
+    Task,
+    TrueDynamics,
+    VectorEnvironment,
+    VectorStep,
+)
 
 __all__ = [
     "SingleEnvironment",
@@ -15,6 +21,7 @@ __all__ = [
     "TrueDynamics",
     "UnknownTaskError",
     "VectorEnvironment",
+    "VectorStep",
     "all_tasks",
     "get_task",
 ]

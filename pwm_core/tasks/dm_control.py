@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from mujoco import rollout
 
 from pwm_core.layout import ActionLayout, ObservationLayout
-from pwm_core.tasks.task import SingleEnvironment, Task, VectorEnvironment
+from pwm_core.tasks.task import SingleEnvironment, Task, VectorEnvironment, VectorStep
 
 ACTION_REPEAT = 2
 EPISODE_STEPS = 500
@@ -138,10 +138,17 @@ class DmControlVector:
     def reset(self) -> np.ndarray:
         return np.stack([environment.reset()[0] for environment in self._environments])
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def step(self, action: np.ndarray) -> VectorStep:
         outcomes = [e.step(a) for e, a in zip(self._environments, action, strict=True)]
         observation, reward, terminated, truncated = zip(*(o[:4] for o in outcomes), strict=True)
-        return np.stack(observation), np.array(reward), np.array(terminated), np.array(truncated)
+        success = np.zeros(self.num_envs, bool)
+        return VectorStep(
+            np.stack(observation),
+            np.array(reward),
+            np.array(terminated),
+            np.array(truncated),
+            success,
+        )
 
 
 class EnvPoolEnvironment:
@@ -173,13 +180,16 @@ class EnvPoolEnvironment:
         observation, _ = self._pool.reset()
         return self._stack(observation, self.num_envs)
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def step(self, action: np.ndarray) -> VectorStep:
         shaped = np.asarray(action, np.float64).reshape(self.num_envs, self._action_size)
         total = np.zeros(self.num_envs)
         for _ in range(ACTION_REPEAT):
             observation, reward, terminated, truncated, _ = self._pool.step(shaped)
             total += reward
-        return self._stack(observation, self.num_envs), total, terminated, truncated
+        success = np.zeros(self.num_envs, bool)
+        return VectorStep(
+            self._stack(observation, self.num_envs), total, terminated, truncated, success
+        )
 
 
 def _full_state(model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
@@ -193,7 +203,13 @@ class RolloutDynamics:
     """``mujoco.rollout`` over many candidate plans on C++ threads, with the task's reward."""
 
     def __init__(
-        self, domain: str, name: str, action: ActionLayout, reward: BatchReward, threads: int
+        self,
+        domain: str,
+        name: str,
+        action: ActionLayout,
+        reward: BatchReward,
+        environments: Sequence[SingleEnvironment],
+        threads: int,
     ) -> None:
         environment = _load(domain, name, 0)
         self._physics = environment.physics  # owns the model
@@ -206,13 +222,15 @@ class RolloutDynamics:
         self._pool = rollout.Rollout(nthread=threads if threads > 1 else 0)
 
     def rollout(self, state: np.ndarray, action: np.ndarray) -> np.ndarray:
-        """Return rewards ``[N, T]`` of decisions ``[N, T, A]`` from full states ``[N, S]``."""
-        batch, decisions, _ = action.shape
-        control = np.repeat(self._action.to_units(action), self._sim_steps, axis=1)
-        states, _ = self._pool.rollout(self._model, self._data, state, control)
+        """Return rewards ``[E, N, T]`` of decisions ``[E, N, T, A]`` from full states ``[E, S]``."""
+        environments, plans, decisions, size = action.shape
+        flat = self._action.to_units(action.reshape(-1, decisions, size))
+        control = np.repeat(flat, self._sim_steps, axis=1)
+        start = np.repeat(state, plans, axis=0)
+        states, _ = self._pool.rollout(self._model, self._data, start, control)
         nq, nv, width = self._model.nq, self._model.nv, control.shape[-1]
         per_repeat = self._sim_steps // ACTION_REPEAT
         after = states[:, per_repeat - 1 :: per_repeat].reshape(-1, states.shape[-1])
         applied = control[:, per_repeat - 1 :: per_repeat].reshape(-1, width)
         reward = self._reward(after[:, 1 : 1 + nq], after[:, 1 + nq : 1 + nq + nv], applied)
-        return reward.reshape(batch, decisions, ACTION_REPEAT).sum(axis=-1)
+        return reward.reshape(environments, plans, decisions, ACTION_REPEAT).sum(axis=-1)

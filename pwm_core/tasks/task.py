@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import gymnasium
 import mujoco
@@ -18,6 +18,7 @@ class SingleEnvironment(gymnasium.Env):
     """One world that exposes its MuJoCo model, for the ROS bridge, evaluation and video.
 
     Actions are in ``[-1, 1]``; ``step`` is ``substeps`` calls of ``substep`` with rewards summed.
+    Where the task reports success, ``step``'s info holds ``success``, a bool.
     """
 
     model: mujoco.MjModel
@@ -37,8 +38,27 @@ class SingleEnvironment(gymnasium.Env):
         raise NotImplementedError
 
 
+class VectorStep(NamedTuple):
+    """What one decision of ``N`` worlds led to."""
+
+    observation: np.ndarray
+    """``[N, O]`` float32."""
+    reward: np.ndarray
+    """``[N]``"""
+    terminated: np.ndarray
+    """``[N]`` bool: the episode ended in a terminal state."""
+    truncated: np.ndarray
+    """``[N]`` bool: the episode ran out of time."""
+    success: np.ndarray
+    """``[N]`` bool; always false where the task reports none."""
+
+
 class VectorEnvironment(Protocol):
-    """Many worlds at once, all episodes of one length."""
+    """Many worlds at once.
+
+    A world whose episode has ended stays ended until ``reset``: what its later steps return has no
+    meaning, and callers must not read it.
+    """
 
     num_envs: int
 
@@ -46,19 +66,22 @@ class VectorEnvironment(Protocol):
         """Start new episodes; return observations ``[N, O]`` float32."""
         ...
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Apply ``[N, A]`` in ``[-1, 1]``.
-
-        Returns observations ``[N, O]`` and, ``[N]`` each, rewards, terminated, truncated.
-        """
+    def step(self, action: np.ndarray) -> VectorStep:
+        """Apply ``action [N, A]`` in ``[-1, 1]``."""
         ...
 
 
 class TrueDynamics(Protocol):
-    """The simulator as a function of its state, for planning on the true dynamics."""
+    """The simulators of a few environments as functions of their state, for planning.
+
+    Each environment keeps what its episode drew at random besides the state (where the target is).
+    """
 
     def rollout(self, state: np.ndarray, action: np.ndarray) -> np.ndarray:
-        """Return rewards ``[N, T]`` of decisions ``[N, T, A]`` from full states ``[N, S]``."""
+        """Return rewards ``[E, N, T]`` of decisions ``[E, N, T, A]`` from full states ``[E, S]``.
+
+        Row ``e`` is simulated as environment ``e`` is.
+        """
         ...
 
 
@@ -84,8 +107,12 @@ class Task:
     """``make_single(seed)``: one environment."""
     make_vector: Callable[[int, int], VectorEnvironment]
     """``make_vector(n, seed)``: many environments."""
-    make_dynamics: Callable[[int], TrueDynamics]
-    """``make_dynamics(threads)``: the true dynamics for planning."""
+    make_dynamics: Callable[[Sequence[SingleEnvironment], int], TrueDynamics] | None = None
+    """``make_dynamics(environments, threads)``: the true dynamics of these, for planning."""
+    episodic: bool = False
+    """Whether an episode can end in a terminal state before ``episode_steps``."""
+    reports_success: bool = False
+    """Whether the task says when it is solved (Meta-World)."""
 
     @property
     def discount(self) -> float:

@@ -17,6 +17,7 @@ def windows() -> Windows:
         torch.randn(horizon + 1, batch, 3, dtype=torch.float64),
         torch.rand(horizon, batch, 2, dtype=torch.float64) * 2 - 1,
         torch.randn(horizon, batch) * 3,
+        torch.zeros(horizon, batch),
         torch.tensor([0, 1, 1, 0]),
     )
 
@@ -47,7 +48,7 @@ def test_no_gradient_reaches_the_targets(random_model: WorldModel, windows: Wind
     """Later observations are targets only."""
     later = windows.observation[1:].clone().requires_grad_()
     observation = torch.cat([windows.observation[:1], later])
-    moved = Windows(observation, windows.action, windows.reward, windows.task)
+    moved = Windows(observation, windows.action, windows.reward, windows.terminal, windows.task)
     loss = world_model_loss(random_model, moved, LossWeights()).total
     (gradient,) = torch.autograd.grad(loss, later, allow_unused=True)
     assert gradient is None or not gradient.any()
@@ -78,5 +79,5 @@ def test_perfect_predictions_are_judged_perfect(random_model: WorldModel, window
         own = torch.stack(
             [random_model.reward(latents[t], windows.action[t], embedding) for t in range(3)]
         )
-    perfect = Windows(windows.observation, windows.action, own, windows.task)
+    perfect = Windows(windows.observation, windows.action, own, windows.terminal, windows.task)
     assert judge(random_model, perfect).reward_error < 1e-9

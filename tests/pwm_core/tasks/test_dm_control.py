@@ -191,7 +191,8 @@ def test_planned_rewards_are_those_of_stepping(task: Task, threads: int) -> None
         for _ in range(10):
             environment.step(rng.uniform(-1, 1, 1))
         states.append(environment.state())
-    planned = task.make_dynamics(threads).rollout(np.stack(states), plans)
+    dynamics = task.make_dynamics(environments, threads)
+    planned = dynamics.rollout(np.stack(states), plans[:, None])[:, 0]
     stepped = [
         [environment.step(action)[1] for action in plan]
         for environment, plan in zip(environments, plans, strict=True)
