@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,20 @@ def plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         value = asdict(value)
     return json.loads(json.dumps(value, default=str))
+
+
+def with_defaults(stored: Mapping[str, Any], config: Any) -> dict[str, Any]:
+    """Return the ``stored`` configuration with the fields it lacks at ``config``'s defaults.
+
+    A field that came with a later version had its default when the run began.
+    """
+    filled = dict(stored)
+    for field in fields(config):
+        if field.name not in stored and field.default is not MISSING:
+            filled[field.name] = plain(field.default)
+        elif is_dataclass(nested := getattr(config, field.name)) and field.name in stored:
+            filled[field.name] = with_defaults(stored[field.name], nested)
+    return filled
 
 
 def git_revision() -> str:
@@ -61,7 +75,10 @@ class RunDirectory:
         identity = {"stage": stage, "config": plain(config), "inputs": dict(inputs)}
         file = path / "config.json"
         if file.is_file():
-            _require_same(file, json.loads(file.read_text()), identity)
+            stored = json.loads(file.read_text())
+            if stored["stage"] == stage and is_dataclass(config):
+                stored["config"] = with_defaults(stored["config"], config)
+            _require_same(file, stored, identity)
         else:
             provenance = {"git": git_revision(), "machine": machine()}
             write_atomically(file, json.dumps(identity | provenance, indent=1))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pwm_core.errors import PwmError
 from pwm_core.model.networks import SimNorm, mlp, renormalise
 from pwm_core.model.two_hot import TwoHot
 
@@ -40,6 +41,10 @@ class WorldModelConfig:
     """Highest bin (symlog units when ``reward_symlog``)."""
     reward_symlog: bool = True
     """Bins over symlog(reward) as published; else over the reward itself."""
+    termination: bool = False
+    """Whether a head predicts that an episode ends in the state reached (episodic tasks)."""
+    dynamics_heads: int = 1
+    """Dynamics networks; the first is the model's, the others only measure disagreement."""
 
 
 SIZES: dict[str, WorldModelConfig] = {
@@ -78,13 +83,19 @@ class WorldModel(nn.Module):
         self.two_hot = TwoHot(
             config.bins, config.reward_low, config.reward_high, config.reward_symlog
         )
+        # After all else, so that the draws above are those of a model without these heads.
+        self.termination_head = mlp([z + e, *hidden, 1]) if config.termination else None
+        self.other_dynamics = nn.ModuleList(
+            mlp([z + action_size + e, *hidden, z], SimNorm(config.simnorm_group))
+            for _ in range(config.dynamics_heads - 1)
+        )
         self.register_buffer("observation_mean", torch.zeros(tasks, observation_size))
         self.register_buffer("observation_scale", torch.ones(tasks, observation_size))
         self.register_buffer("action_mask", torch.ones(tasks, action_size))
 
     def compile_parts(self) -> None:
-        """Compile encoder, dynamics and reward head; each is reused at every step of a window."""
-        for network in (self.encoder, self.dynamics, self.reward_head):
+        """Compile the networks one by one; each is reused at every step of a window."""
+        for network in (self.encoder, self.dynamics, self.reward_head, *self.other_dynamics):
             network.compile()
 
     def embedding(self, task: Tensor) -> Tensor:
@@ -108,3 +119,33 @@ class WorldModel(nn.Module):
     def reward(self, z: Tensor, action: Tensor, embedding: Tensor) -> Tensor:
         """Return the expected reward ``[…]`` of taking ``action`` in ``z``."""
         return self.two_hot.decode(self.reward_logits(z, action, embedding))
+
+    def termination_logit(self, z: Tensor, embedding: Tensor) -> Tensor:
+        """Return the logit ``[…]`` that ``z`` is terminal; only where the config has the head."""
+        assert self.termination_head is not None
+        return self.termination_head(torch.cat([z, embedding], -1)).squeeze(-1)
+
+    def continues(self, z_next: Tensor, embedding: Tensor) -> Tensor:
+        """Return the probability ``[…]`` that the episode goes on after reaching ``z_next``.
+
+        One where the model has no termination head.
+        """
+        if self.termination_head is None:
+            return z_next.new_ones(z_next.shape[:-1])
+        return torch.sigmoid(-self.termination_logit(z_next, embedding))
+
+    def disagreement(self, z: Tensor, action: Tensor, embedding: Tensor) -> Tensor:
+        """Return how far the dynamics heads are apart on ``z'``, ``[…]``.
+
+        The standard deviation over the heads, averaged over the latent. ``PwmError`` when the model
+        has one head only.
+        """
+        if not self.other_dynamics:
+            raise PwmError(
+                "the world model has one dynamics head, disagreement needs two or more: "
+                "pre-train with --dynamics-heads 3"
+            )
+        x = torch.cat([z, action, embedding], -1)
+        latents = torch.stack([head(x) for head in (self.dynamics, *self.other_dynamics)])
+        # The root has no gradient at zero, where saturated heads agree to the last bit.
+        return latents.var(0, correction=0).clamp(min=1e-12).sqrt().mean(-1)

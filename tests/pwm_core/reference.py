@@ -78,6 +78,24 @@ def reward(model, z: Tensor, action: Tensor, task: int) -> Tensor:
     return mean.sign() * (mean.abs().exp() - 1)
 
 
+def disagreement(model, z: Tensor, action: Tensor, task: int) -> Tensor:
+    """Standard deviation of the heads' next latents, averaged over the latent."""
+    x = torch.cat([z, action, embedding(model, task)])
+    heads = [model.dynamics, *model.other_dynamics]
+    latents = [network(head, x, model.config.simnorm_group) for head in heads]
+    mean = sum(latents) / len(latents)
+    variance = sum((latent - mean) ** 2 for latent in latents) / len(latents)
+    return variance.sqrt().mean()
+
+
+def termination_logit(model, z: Tensor, task: int) -> Tensor:
+    return network(model.termination_head, torch.cat([z, embedding(model, task)]), None)[0]
+
+
+def continues(model, z: Tensor, task: int) -> Tensor:
+    return 1 - 1 / (1 + (-termination_logit(model, z, task)).exp())
+
+
 def world_model_loss(model, windows, weights) -> tuple[Tensor, Tensor, Tensor]:
     """Total, consistency and reward loss, one window and one step at a time."""
     horizon, batch = windows.reward.shape

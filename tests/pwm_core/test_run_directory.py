@@ -42,6 +42,18 @@ def test_keeps_configuration_inputs_and_provenance(tmp_path: Path) -> None:
     assert stored["machine"]["torch"]
 
 
+def test_options_of_later_versions_had_their_default(tmp_path: Path) -> None:
+    """A run begun before ``sizes`` and ``where`` existed goes on, unless they are used."""
+    open_run(tmp_path, Config(0.5)).close()
+    file = tmp_path / "config.json"
+    stored = json.loads(file.read_text())
+    del stored["config"]["sizes"], stored["config"]["where"]
+    file.write_text(json.dumps(stored))
+    open_run(tmp_path, Config(0.5)).close()
+    with pytest.raises(RunDirectoryError, match=r"sizes was \[1, 2\], now \[3\]"):
+        open_run(tmp_path, Config(0.5, (3,)))
+
+
 def test_metrics_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
     """An interrupted run wrote them, and will write them again; its last line may be half."""
     run = open_run(tmp_path, Config(0.5))

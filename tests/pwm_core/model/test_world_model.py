@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from pwm_core.checkpoint import CheckpointError
+from pwm_core.errors import PwmError
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.model.world_model import SIZES, WorldModel, WorldModelConfig
 
@@ -42,6 +44,63 @@ def test_embeddings_are_at_most_of_norm_one(random_model: WorldModel) -> None:
         random_model.task_embedding.copy_(torch.tensor([[3.0, 4, 0, 0], [0.1, 0, 0, 0]]))
     norms = random_model.embedding(torch.tensor([0, 1, 0])).norm(dim=-1)
     torch.testing.assert_close(norms, torch.tensor([1.0, 0.1, 1.0]).double())
+
+
+def random_inputs(model: WorldModel, batch: int) -> tuple[torch.Tensor, ...]:
+    """Latents, actions and embeddings."""
+    task = torch.arange(batch) % len(model.task_embedding)
+    z = torch.randn(batch, model.config.latent).double()
+    action = torch.rand(batch, model.action_mask.shape[1]).double()
+    return z, action, model.embedding(task)
+
+
+def test_more_heads_leave_the_model_as_it_is(random_model: WorldModel) -> None:
+    torch.manual_seed(7)
+    plain = WorldModel(random_model.config, 2, 3, 2).state_dict()
+    torch.manual_seed(7)
+    config = replace(random_model.config, dynamics_heads=3, termination=True)
+    model = WorldModel(config, 2, 3, 2)
+    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in plain.items())
+    assert not torch.equal(model.dynamics[0].weight, model.other_dynamics[0][0].weight)
+    assert not torch.equal(model.other_dynamics[0][0].weight, model.other_dynamics[1][0].weight)
+
+
+def test_disagreement_is_the_spread_of_the_heads(random_model: WorldModel, reference) -> None:
+    config = replace(random_model.config, dynamics_heads=3)
+    model = WorldModel(config, 2, 3, 2).double()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    z, action, embedding = random_inputs(model, 4)
+    found = model.disagreement(z, action, embedding)
+    for b in range(4):
+        expected = reference.disagreement(model, z[b], action[b], b % 2)
+        torch.testing.assert_close(found[b], expected)
+    assert (found > 1e-3).all()
+
+
+def test_agreeing_heads_have_finite_gradients(random_model: WorldModel) -> None:
+    model = WorldModel(replace(random_model.config, dynamics_heads=2), 2, 3, 2).double()
+    model.other_dynamics[0].load_state_dict(model.dynamics.state_dict())
+    z, action, embedding = random_inputs(model, 4)
+    action.requires_grad_()
+    model.disagreement(z, action, embedding).sum().backward()
+    assert torch.isfinite(action.grad).all()
+
+
+def test_one_head_cannot_disagree(random_model: WorldModel) -> None:
+    with pytest.raises(PwmError, match="has one dynamics head, disagreement needs two"):
+        random_model.disagreement(*random_inputs(random_model, 2))
+
+
+def test_continuation(random_model: WorldModel, reference) -> None:
+    z, _, embedding = random_inputs(random_model, 4)
+    assert torch.equal(random_model.continues(z, embedding), torch.ones(4).double())
+    model = WorldModel(replace(random_model.config, termination=True), 2, 3, 2).double()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    found = model.continues(z, model.embedding(torch.arange(4) % 2))
+    for b in range(4):
+        torch.testing.assert_close(found[b], reference.continues(model, z[b], b % 2))
 
 
 def test_untrained_reward_is_zero() -> None:
