@@ -151,7 +151,8 @@ class Extraction:
             | prefixed("critic_optimizer", optimizer_tensors(self.critic_optimizer))
             | {"return_spread": self.return_spread}
         )
-        save_checkpoint(self._checkpoint, tensors, {"iteration": self.iteration})
+        header = {"iteration": self.iteration, "value_scale": self.value_scale}
+        save_checkpoint(self._checkpoint, tensors, header)
 
     def run(self, inputs: dict[str, str]) -> TrainedPolicy:
         """Extract to the last iteration and write ``policy.safetensors``.
