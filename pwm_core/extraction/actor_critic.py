@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pwm_core.model.networks import Mish, SimNorm, initialise, mlp, renormalise
+from pwm_core.model.latents import build_encoder
+from pwm_core.model.networks import Mish, initialise, mlp, renormalise
 from pwm_core.model.world_model import WorldModel, WorldModelConfig
 
 
@@ -105,10 +106,7 @@ class Policy(nn.Module):
         sigma_floor: float,
     ) -> None:
         super().__init__()
-        self.encoder = mlp(
-            [observations, *[model.encoder_width] * model.encoder_layers, model.latent],
-            SimNorm(model.simnorm_group),
-        )
+        self.encoder = build_encoder(model, observations)
         self.actor = Actor(model.latent, hidden, actions, sigma_floor)
         self.register_buffer("mean", torch.zeros(observations))
         self.register_buffer("scale", torch.ones(observations))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers of PWM's networks (the TD-MPC2 family): Linear, LayerNorm, Mish, SimNorm."""
+"""Layers of PWM's networks (the TD-MPC2 family): Linear, LayerNorm, Mish, SimNorm and kin."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -23,14 +23,38 @@ class Mish(nn.Module):
 class SimNorm(nn.Module):
     """Softmax over groups of the last axis: each group becomes a point on a simplex."""
 
-    def __init__(self, group: int) -> None:
+    def __init__(self, group: int, temperature: float = 1.0) -> None:
         super().__init__()
-        self.group = group
+        self.group, self.temperature = group, temperature
 
     def forward(self, x: Tensor) -> Tensor:
         groups = x.unflatten(-1, (-1, self.group))
+        if self.temperature != 1:
+            groups = groups / self.temperature
         e = torch.exp(groups - groups.amax(-1, keepdim=True).detach())
         return (e / e.sum(-1, keepdim=True)).flatten(-2)
+
+
+class SpectralLinear(nn.Linear):
+    """Linear whose weight is divided by its largest singular value (arXiv 1802.05957).
+
+    The value comes from power iteration, one step per training pass, as the weight moves slowly.
+    """
+
+    direction: Tensor
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+        self.register_buffer("direction", functional.normalize(torch.randn(outputs), dim=0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            right = functional.normalize(self.weight.mT @ self.direction, dim=0)
+            left = functional.normalize(self.weight @ right, dim=0)
+        if self.training and torch.is_grad_enabled():
+            self.direction.copy_(left)
+        largest = left @ self.weight @ right
+        return functional.linear(x, self.weight / largest, self.bias)
 
 
 def initialise(module: nn.Module) -> None:
@@ -41,18 +65,21 @@ def initialise(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def mlp(sizes: Sequence[int], output: nn.Module | None = None) -> nn.Sequential:
-    """Return Linear → LayerNorm → Mish per hidden layer, then Linear.
+def _linear(inputs: int, outputs: int) -> list[nn.Module]:
+    return [nn.Linear(inputs, outputs)]
 
-    With ``output`` (SimNorm for latents) the last layer is Linear → LayerNorm → ``output``.
+
+def mlp(
+    sizes: Sequence[int], output: Callable[[int, int], list[nn.Module]] = _linear
+) -> nn.Sequential:
+    """Return Linear → LayerNorm → Mish per hidden layer, then the layers that ``output`` makes.
+
+    ``output`` takes the numbers of inputs and outputs of the last layer, Linear without it.
     """
     layers: list[nn.Module] = []
     for inputs, width in pairwise(sizes[:-1]):
         layers += [nn.Linear(inputs, width), nn.LayerNorm(width), Mish()]
-    layers.append(nn.Linear(sizes[-2], sizes[-1]))
-    if output is not None:
-        layers += [nn.LayerNorm(sizes[-1]), output]
-    network = nn.Sequential(*layers)
+    network = nn.Sequential(*layers, *output(sizes[-2], sizes[-1]))
     network.apply(initialise)
     return network
 

@@ -25,7 +25,7 @@ class TwoHot(nn.Module):
 
     def __init__(self, bins: int, low: float, high: float, logarithmic: bool) -> None:
         super().__init__()
-        self.logarithmic = logarithmic
+        self.outputs, self.logarithmic = bins, logarithmic
         self.register_buffer("centres", torch.linspace(low, high, bins))
 
     def encode(self, value: Tensor) -> Tensor:

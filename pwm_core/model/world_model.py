@@ -7,55 +7,16 @@ heads.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from pwm_core.errors import PwmError
-from pwm_core.model.networks import SimNorm, mlp, renormalise
-from pwm_core.model.two_hot import TwoHot
+from pwm_core.model.config import SIZES, WorldModelConfig
+from pwm_core.model.latents import build_dynamics, build_encoder
+from pwm_core.model.networks import mlp, renormalise
+from pwm_core.model.reward_codes import REWARD_CODES
 
-
-@dataclass(frozen=True)
-class WorldModelConfig:
-    """Sizes of a world model."""
-
-    latent: int = 128
-    """Width of the latent state z."""
-    encoder_layers: int = 1
-    """Hidden layers of the encoder."""
-    encoder_width: int = 256
-    """Width of the encoder's hidden layers."""
-    width: int = 256
-    """Width of the two hidden layers of dynamics and of reward."""
-    task_embedding: int = 16
-    """Numbers per task embedding."""
-    simnorm_group: int = 8
-    """Group size of SimNorm on latents."""
-    bins: int = 101
-    """Bins of the reward head."""
-    reward_low: float = -10.0
-    """Lowest bin (symlog units when ``reward_symlog``)."""
-    reward_high: float = 10.0
-    """Highest bin (symlog units when ``reward_symlog``)."""
-    reward_symlog: bool = True
-    """Bins over symlog(reward) as published; else over the reward itself."""
-    termination: bool = False
-    """Whether a head predicts that an episode ends in the state reached (episodic tasks)."""
-    dynamics_heads: int = 1
-    """Dynamics networks; the first is the model's, the others only measure disagreement."""
-
-
-SIZES: dict[str, WorldModelConfig] = {
-    "tiny": WorldModelConfig(),
-    "1M": WorldModelConfig(128, 1, 256, 384, 96),
-    "5M": WorldModelConfig(512, 1, 256, 512, 96),
-    "19M": WorldModelConfig(768, 2, 1024, 1024, 96),
-    "48M": WorldModelConfig(768, 3, 1792, 1792, 96),
-    "317M": WorldModelConfig(1376, 4, 4096, 4096, 96),
-}
-"""Sizes by TD-MPC2's names (which also counted policy and Q functions); ``tiny`` for a laptop."""
+__all__ = ["SIZES", "WorldModel", "WorldModelConfig"]
 
 
 class WorldModel(nn.Module):
@@ -73,21 +34,15 @@ class WorldModel(nn.Module):
         e, z = config.task_embedding, config.latent
         hidden = [config.width, config.width]
         self.task_embedding = nn.Parameter(torch.empty(tasks, e).uniform_(-0.02, 0.02))
-        self.encoder = mlp(
-            [observation_size + e, *[config.encoder_width] * config.encoder_layers, z],
-            SimNorm(config.simnorm_group),
-        )
-        self.dynamics = mlp([z + action_size + e, *hidden, z], SimNorm(config.simnorm_group))
-        self.reward_head = mlp([z + action_size + e, *hidden, config.bins])
+        self.two_hot = REWARD_CODES[config.reward_head](config)
+        self.encoder = build_encoder(config, observation_size + e)
+        self.dynamics = build_dynamics(config, z + action_size + e)
+        self.reward_head = mlp([z + action_size + e, *hidden, self.two_hot.outputs])
         nn.init.zeros_(self.reward_head.get_parameter(f"{len(self.reward_head) - 1}.weight"))
-        self.two_hot = TwoHot(
-            config.bins, config.reward_low, config.reward_high, config.reward_symlog
-        )
         # After all else, so that the draws above are those of a model without these heads.
         self.termination_head = mlp([z + e, *hidden, 1]) if config.termination else None
         self.other_dynamics = nn.ModuleList(
-            mlp([z + action_size + e, *hidden, z], SimNorm(config.simnorm_group))
-            for _ in range(config.dynamics_heads - 1)
+            build_dynamics(config, z + action_size + e) for _ in range(config.dynamics_heads - 1)
         )
         self.register_buffer("observation_mean", torch.zeros(tasks, observation_size))
         self.register_buffer("observation_scale", torch.ones(tasks, observation_size))
@@ -113,7 +68,7 @@ class WorldModel(nn.Module):
         return self.dynamics(torch.cat([z, action, embedding], -1))
 
     def reward_logits(self, z: Tensor, action: Tensor, embedding: Tensor) -> Tensor:
-        """Return the reward distribution's logits ``[…, bins]``."""
+        """Return the reward head's outputs ``[…, bins]`` (one with ``reward_head`` mse)."""
         return self.reward_head(torch.cat([z, action, embedding], -1))
 
     def reward(self, z: Tensor, action: Tensor, embedding: Tensor) -> Tensor:

@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from pwm_core.data.dataset import Dataset
-from pwm_core.extraction.store import TrainedPolicy
+from pwm_core.extraction.store import TrainedPolicy, build_policy
 from pwm_core.layout import ActionLayout
+from pwm_core.model.config import WorldModelConfig
 from pwm_core.tasks import get_task
 from pwm_export import writer
 from pwm_export.bundle import Bundle
@@ -131,6 +132,25 @@ def test_high_gain_is_exported_in_double_precision(
     assert bundle.metadata["parity"]["precision"] == "float64"
     assert bundle.metadata["parity"]["max_abs_error"] <= PARITY_LIMIT
     assert bundle.act(observations[0]).dtype == np.float32
+
+
+@pytest.mark.parametrize("layer", ["mish", "relu", "layernorm", "spectral"])
+def test_every_latent_layer_is_exported(
+    tmp_path: Path, trained: TrainedPolicy, observations: np.ndarray, layer: str
+) -> None:
+    torch.manual_seed(1)
+    described = {**trained.architecture, "model": WorldModelConfig(16, 1, 16, latent_layer=layer)}
+    described["model"] = dataclasses.asdict(described["model"])
+    policy = build_policy(trained.task, described).eval()
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            torch.nn.init.normal_(parameter, std=0.5)
+        last = policy.actor.mean[-1]
+        last.bias -= torch.atanh(policy(torch.from_numpy(observations))).mean(0)
+    other = dataclasses.replace(trained, policy=policy)
+    bundle = export_policy(other, layer, tmp_path / f"{layer}.onnx", observations, {})
+    acted = [bundle.act(observation) for observation in observations]
+    assert np.ptp(acted) > 0.1, "a constant policy would prove nothing"
 
 
 @pytest.mark.usefixtures("ready_graph")

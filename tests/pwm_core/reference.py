@@ -31,21 +31,34 @@ def two_hot(value: float, centres: list[float], logarithmic: bool) -> list[float
     return weights
 
 
-def network(layers: torch.nn.Sequential, x: Tensor, group: int | None) -> Tensor:
-    """Linear → LayerNorm → Mish …; with ``group`` the output is LayerNorm → SimNorm."""
+def network(layers: torch.nn.Sequential, x: Tensor, config=None) -> Tensor:
+    """Linear → LayerNorm → Mish …, Linear; with ``config`` the last layer is that of latents."""
     linear = [layer for layer in layers if isinstance(layer, torch.nn.Linear)]
     norms = [layer for layer in layers if isinstance(layer, torch.nn.LayerNorm)]
     for i, layer in enumerate(linear):
-        x = x @ layer.weight.T + layer.bias
+        last = i == len(linear) - 1
+        weight = layer.weight
+        if last and config is not None and config.latent_layer == "spectral":
+            weight = weight / torch.linalg.svdvals(weight)[0]
+        x = x @ weight.T + layer.bias
         if i < len(norms):
             centred = x - x.mean(-1, keepdim=True)
             x = centred / (centred.square().mean(-1, keepdim=True) + norms[i].eps).sqrt()
             x = x * norms[i].weight + norms[i].bias
-        if i < len(linear) - 1:
+        if not last:
             x = functional.mish(x)
-        elif group is not None:
-            parts = x.split(group, dim=-1)
-            x = torch.cat([functional.softmax(part, dim=-1) for part in parts], -1)
+    return x if config is None else bounded(x, config)
+
+
+def bounded(x: Tensor, config) -> Tensor:
+    """What follows the last LayerNorm of encoder and dynamics."""
+    if config.latent_layer == "simnorm":
+        parts = (x / config.simnorm_temperature).split(config.simnorm_group, dim=-1)
+        return torch.cat([functional.softmax(part, dim=-1) for part in parts], -1)
+    if config.latent_layer == "mish":
+        return x * torch.tanh(torch.log(1 + x.exp()))
+    if config.latent_layer == "relu":
+        return torch.where(x > 0, x, 0 * x)
     return x
 
 
@@ -58,12 +71,12 @@ def encode(model, observation: Tensor, task: int) -> Tensor:
     """Latent of one observation."""
     normal = (observation - model.observation_mean[task]) / model.observation_scale[task]
     x = torch.cat([normal, embedding(model, task)])
-    return network(model.encoder, x, model.config.simnorm_group)
+    return network(model.encoder, x, model.config)
 
 
 def step(model, z: Tensor, action: Tensor, task: int) -> Tensor:
     x = torch.cat([z, action, embedding(model, task)])
-    return network(model.dynamics, x, model.config.simnorm_group)
+    return network(model.dynamics, x, model.config)
 
 
 def reward_logits(model, z: Tensor, action: Tensor, task: int) -> Tensor:
@@ -71,8 +84,12 @@ def reward_logits(model, z: Tensor, action: Tensor, task: int) -> Tensor:
 
 
 def reward(model, z: Tensor, action: Tensor, task: int) -> Tensor:
-    probabilities = functional.softmax(reward_logits(model, z, action, task), -1)
-    mean = sum(p * c for p, c in zip(probabilities, model.two_hot.centres, strict=True))
+    outputs = reward_logits(model, z, action, task)
+    if model.config.reward_head == "mse":
+        mean = outputs[0]
+    else:
+        probabilities = functional.softmax(outputs, -1)
+        mean = sum(p * c for p, c in zip(probabilities, model.two_hot.centres, strict=True))
     if not model.config.reward_symlog:
         return mean
     return mean.sign() * (mean.abs().exp() - 1)
@@ -82,7 +99,7 @@ def disagreement(model, z: Tensor, action: Tensor, task: int) -> Tensor:
     """Standard deviation of the heads' next latents, averaged over the latent."""
     x = torch.cat([z, action, embedding(model, task)])
     heads = [model.dynamics, *model.other_dynamics]
-    latents = [network(head, x, model.config.simnorm_group) for head in heads]
+    latents = [network(head, x, model.config) for head in heads]
     mean = sum(latents) / len(latents)
     variance = sum((latent - mean) ** 2 for latent in latents) / len(latents)
     return variance.sqrt().mean()

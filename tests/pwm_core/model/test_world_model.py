@@ -3,34 +3,89 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
 from pwm_core.checkpoint import CheckpointError
 from pwm_core.errors import PwmError
+from pwm_core.model.config import LatentLayerName, RewardHeadName
+from pwm_core.model.latents import LATENT_LAYERS
+from pwm_core.model.reward_codes import REWARD_CODES
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.model.world_model import SIZES, WorldModel, WorldModelConfig
 
+CHOICES = [
+    {},
+    {"simnorm_temperature": 0.5},
+    {"latent_layer": "mish"},
+    {"latent_layer": "relu"},
+    {"latent_layer": "layernorm"},
+    {"latent_layer": "spectral"},
+    {"reward_symlog": False},
+    {"reward_head": "mse"},
+    {"reward_head": "mse", "reward_symlog": False},
+]
 
-def test_parts_equal_the_reference(random_model: WorldModel, reference) -> None:
+
+def chosen(random_model: WorldModel, **choice: object) -> WorldModel:
+    """A model like ``random_model`` with other choices, power iterations done."""
+    model = WorldModel(replace(random_model.config, **choice), 2, 3, 2).double()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    model.observation_mean.copy_(random_model.observation_mean)
+    model.observation_scale.copy_(random_model.observation_scale)
+    task = torch.tensor([0])
+    for _ in range(300 if choice.get("latent_layer") == "spectral" else 0):
+        z = model.encode(torch.zeros(1, 3).double(), task)
+        model.next(z, torch.zeros(1, 2).double(), model.embedding(task))
+    return model
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_parts_equal_the_reference(random_model: WorldModel, reference, choice) -> None:
+    model = chosen(random_model, **choice)
     torch.manual_seed(0)
     task = torch.tensor([0, 1, 1, 0])
     observation = torch.randn(5, 4, 3, dtype=torch.float64)
     action = torch.rand(4, 2, dtype=torch.float64)
-    embedding = random_model.embedding(task)
-    z = random_model.encode(observation, task)
+    embedding = model.embedding(task)
+    z = model.encode(observation, task)
     assert z.shape == (5, 4, 16)
-    after = random_model.next(z[0], action, embedding)
-    rewards = random_model.reward(z[0], action, embedding)
+    after = model.next(z[0], action, embedding)
+    rewards = model.reward(z[0], action, embedding)
     for b in range(4):
         t = int(task[b])
         for step in range(5):
-            expected = reference.encode(random_model, observation[step, b], t)
+            expected = reference.encode(model, observation[step, b], t)
             torch.testing.assert_close(z[step, b], expected)
-        torch.testing.assert_close(after[b], reference.step(random_model, z[0, b], action[b], t))
-        expected = reference.reward(random_model, z[0, b], action[b], t)
+        torch.testing.assert_close(after[b], reference.step(model, z[0, b], action[b], t))
+        expected = reference.reward(model, z[0, b], action[b], t)
         torch.testing.assert_close(rewards[b], expected)
+
+
+def test_every_choice_is_known() -> None:
+    assert set(LATENT_LAYERS) == set(get_args(LatentLayerName))
+    assert set(REWARD_CODES) == set(get_args(RewardHeadName))
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"latent_layer": "tanh"}, "latent_layer is 'tanh', expected one of simnorm, mish, relu"),
+        ({"reward_head": "bins"}, "reward_head is 'bins', expected one of two-hot, mse"),
+        ({"latent": 20}, "latent 20 is no multiple of simnorm_group 8"),
+        ({"simnorm_temperature": 0.0}, "simnorm_temperature is 0.0, expected above 0"),
+        ({"dynamics_heads": 0}, "dynamics_heads is 0, expected 1 or more"),
+        ({"encoder_layers": 0}, "encoder_layers is 0, expected 1 or more"),
+        ({"bins": 1}, "1 reward bins from -10.0 to 10.0: expected two or more"),
+        ({"reward_low": 10.0}, "bins from 10.0 to 10.0: expected two or more, the lowest below"),
+    ],
+)
+def test_impossible_choices_are_refused(choice, message: str) -> None:
+    with pytest.raises(PwmError, match=message):
+        WorldModelConfig(**choice)
 
 
 def test_task_matters(random_model: WorldModel) -> None:
