@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,6 +14,7 @@ import numpy as np
 from mujoco import rollout
 
 from pwm_core.layout import ActionLayout, ObservationLayout
+from pwm_core.tasks.envpool import EnvPoolEnvironment, has_envpool
 from pwm_core.tasks.task import SingleEnvironment, Task, VectorEnvironment, VectorStep
 
 ACTION_REPEAT = 2
@@ -121,8 +121,16 @@ def _make_vector(
     domain: str, name: str, action: ActionLayout, envpool_id: str, num_envs: int, seed: int
 ) -> VectorEnvironment:
     """Return EnvPool's environments; without it (no wheel for Python 3.10), dm_control's."""
-    if importlib.util.find_spec("envpool") is not None:
-        return EnvPoolEnvironment(envpool_id, action.size, num_envs, seed)
+    if has_envpool():
+        return EnvPoolEnvironment(
+            envpool_id,
+            action.size,
+            num_envs,
+            seed,
+            episode_steps=EPISODE_STEPS,
+            action_repeat=ACTION_REPEAT,
+            frame_skip=1,
+        )
     return DmControlVector(
         [DmControlEnvironment(domain, name, action, seed + i) for i in range(num_envs)]
     )
@@ -148,47 +156,6 @@ class DmControlVector:
             np.array(terminated),
             np.array(truncated),
             success,
-        )
-
-
-class EnvPoolEnvironment:
-    """Many worlds in EnvPool; every episode has the same length, so resets coincide.
-
-    EnvPool's own ``frame_skip`` returns only the last repeat's reward, so repeats are stepped here.
-    """
-
-    def __init__(self, envpool_id: str, action_size: int, num_envs: int, seed: int) -> None:
-        import envpool  # heavy shared libraries: loaded when a vector is made
-
-        self.num_envs = num_envs
-        self._action_size = action_size
-        self._pool = envpool.make(
-            envpool_id,
-            env_type="gymnasium",
-            num_envs=num_envs,
-            seed=seed,
-            frame_skip=1,
-            max_episode_steps=EPISODE_STEPS * ACTION_REPEAT,
-        )
-
-    @staticmethod
-    def _stack(observation: dict[str, np.ndarray], num_envs: int) -> np.ndarray:
-        parts = [part.reshape(num_envs, -1) for part in observation.values()]
-        return np.concatenate(parts, axis=1).astype(np.float32)
-
-    def reset(self) -> np.ndarray:
-        observation, _ = self._pool.reset()
-        return self._stack(observation, self.num_envs)
-
-    def step(self, action: np.ndarray) -> VectorStep:
-        shaped = np.asarray(action, np.float64).reshape(self.num_envs, self._action_size)
-        total = np.zeros(self.num_envs)
-        for _ in range(ACTION_REPEAT):
-            observation, reward, terminated, truncated, _ = self._pool.step(shaped)
-            total += reward
-        success = np.zeros(self.num_envs, bool)
-        return VectorStep(
-            self._stack(observation, self.num_envs), total, terminated, truncated, success
         )
 
 
@@ -222,7 +189,7 @@ class RolloutDynamics:
         self._pool = rollout.Rollout(nthread=threads if threads > 1 else 0)
 
     def rollout(self, state: np.ndarray, action: np.ndarray) -> np.ndarray:
-        """Return rewards ``[E, N, T]`` of decisions ``[E, N, T, A]`` from full states ``[E, S]``."""
+        """Return rewards ``[E, N, T]`` of decisions ``[E, N, T, A]`` from states ``[E, S]``."""
         environments, plans, decisions, size = action.shape
         flat = self._action.to_units(action.reshape(-1, decisions, size))
         control = np.repeat(flat, self._sim_steps, axis=1)

@@ -16,7 +16,6 @@ from pwm_core.tasks.dm_control import (
     ACTION_REPEAT,
     DmControlEnvironment,
     DmControlVector,
-    EnvPoolEnvironment,
 )
 
 NAMES = ("cartpole-swingup", "cartpole-balance")
@@ -34,7 +33,7 @@ def task(request: pytest.FixtureRequest) -> Task:
 def vector(task: Task, kind: str, count: int, seed: int):
     domain, name = task.name.split("-")
     if kind == "envpool":
-        return EnvPoolEnvironment(f"Cartpole{name.title()}-v1", task.action.size, count, seed)
+        return task.make_vector(count, seed)
     return DmControlVector(
         [DmControlEnvironment(domain, name, task.action, seed + i) for i in range(count)]
     )
@@ -58,7 +57,7 @@ def test_vector_and_single_agree_on_reward_and_next_observation(task: Task, kind
     assert before.dtype == np.float32
     for decision in range(60):
         action = rng.uniform(-1, 1, (count, task.action.size))
-        after, reward, terminated, truncated = many.step(action)
+        after, reward, terminated, truncated, _ = many.step(action)
         assert not terminated.any()
         assert not truncated.any()
         if decision % 6 == 0:
@@ -77,11 +76,11 @@ def test_vector_episodes_end_after_the_tasks_length_and_start_again(kind: str) -
     first = many.reset()
     idle = np.zeros((2, task.action.size))
     for decision in range(task.episode_steps):
-        _, _, terminated, truncated = many.step(idle)
+        _, _, terminated, truncated, _ = many.step(idle)
         assert (terminated | truncated).all() == (decision == task.episode_steps - 1)
     again = many.reset()
     assert np.abs(again - first).max() > 1e-4, "the second episode starts elsewhere"
-    _, reward, _, truncated = many.step(idle)
+    _, reward, _, truncated, _ = many.step(idle)
     assert not truncated.any()
     assert np.isfinite(reward).all()
 
