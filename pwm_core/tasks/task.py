@@ -24,6 +24,8 @@ class SingleEnvironment(gymnasium.Env):
     model: mujoco.MjModel
     data: mujoco.MjData
     substeps: int
+    terminated: bool = False
+    """Whether the last ``substep`` ended the episode in a terminal state."""
 
     def substep(self, action: np.ndarray) -> float:
         """Advance one control step of the simulator with ``action [A]``; return its reward."""
@@ -85,6 +87,14 @@ class TrueDynamics(Protocol):
         ...
 
 
+class Expert(Protocol):
+    """A controller written by hand for one task; it has no memory."""
+
+    def __call__(self, observation: np.ndarray) -> np.ndarray:
+        """Return actions ``[N, A]`` in ``[-1, 1]`` for observations ``[N, O]``."""
+        ...
+
+
 @dataclass(frozen=True)
 class Task:
     """A control task: a body, a reward, a rate and an episode length."""
@@ -113,6 +123,8 @@ class Task:
     """Whether an episode can end in a terminal state before ``episode_steps``."""
     reports_success: bool = False
     """Whether the task says when it is solved (Meta-World)."""
+    make_expert: Callable[[], Expert] | None = None
+    """``make_expert()``: a scripted controller of the task (Meta-World)."""
 
     @property
     def discount(self) -> float:

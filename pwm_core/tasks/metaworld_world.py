@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One world of Meta-World's Python package behind the Gymnasium interface."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+
+from pwm_core.tasks.metaworld_package import import_metaworld
+from pwm_core.tasks.task import SingleEnvironment
+
+ACTION_REPEAT = 2
+EPISODE_STEPS = 100
+CAMERA = "corner2"
+_WELD = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 5.0])
+"""Anchor (3), relative pose (7) and torque scale (1) of the weld that pulls the hand."""
+
+
+def _reset_mocap_welds(world: Any) -> None:
+    """Replace the package's own, which fails where MuJoCo has more than eleven columns here."""
+    model = world.model
+    welds = model.eq_type == mujoco.mjtEq.mjEQ_WELD
+    model.eq_data[welds, : _WELD.size] = _WELD
+
+
+def _make_world(name: str) -> Any:
+    """Return the package's environment with the goal in its observation and no time limit."""
+    kind = import_metaworld("env_dict").ALL_V3_ENVIRONMENTS[f"{name}-v3"]
+    world = type(kind.__name__, (kind,), {"reset_mocap_welds": _reset_mocap_welds})()
+    world._partially_observable = False
+    del world.sawyer_observation_space  # cached while the goal was hidden
+    world._set_task_called = True
+    world.seeded_rand_vec = True  # draw from the world's own generator, not from NumPy's global one
+    world.max_path_length = sys.maxsize  # the episode's end is ours, a bridge may run for hours
+    return world
+
+
+class MetaWorldEnvironment(SingleEnvironment):
+    """One scene of Meta-World with task ``name``, goal visible, object and goal drawn per reset."""
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 (Gymnasium's convention)
+    substeps = ACTION_REPEAT
+
+    def __init__(self, name: str, seed: int) -> None:
+        self._world = _make_world(name)
+        self.model, self.data = self._world.model, self._world.data
+        self._renderer: mujoco.Renderer | None = None
+        self.reset(seed=seed)
+        shape = self._observation.shape
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, shape, np.float32)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (4,), np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start an episode; the same ``seed`` gives the same initial state in any process."""
+        super().reset(seed=seed)
+        if seed is not None:
+            self._world.seed(seed)
+        # The package resets the model twice: with a draw each, the hand would start in the scene
+        # of the first draw and the task in that of the second. EnvPool too keeps one draw.
+        self._world._freeze_rand_vec = False
+        self._world.reset_model()
+        self._world._freeze_rand_vec = True
+        self._world.reset()
+        self._observation = self._observe_start()
+        self._steps = 0
+        return self.observation(), {}
+
+    def _observe_start(self) -> np.ndarray:
+        """Return the present observation with itself as the frame before.
+
+        The package's own may show the places of before the last change of the model.
+        """
+        mujoco.mj_forward(self.model, self.data)
+        frame = self._world._get_curr_obs_combined_no_goal()
+        self._world._prev_obs = frame
+        return np.concatenate([frame, frame, self._world._get_pos_goal()])
+
+    def substep(self, action: np.ndarray) -> float:
+        self._observation, reward, _, _, info = self._world.step(action)
+        self._success = bool(info["success"])
+        return float(reward)
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        reward = sum(self.substep(action) for _ in range(self.substeps))
+        self._steps += 1
+        truncated = self._steps >= EPISODE_STEPS
+        return self.observation(), reward, False, truncated, {"success": self._success}
+
+    def observation(self) -> np.ndarray:
+        return self._observation.astype(np.float32)
+
+    def state(self) -> np.ndarray:
+        """Return MuJoCo's integration state, which includes the target that pulls the hand."""
+        kind = mujoco.mjtState.mjSTATE_INTEGRATION
+        state = np.empty(mujoco.mj_stateSize(self.model, kind))
+        mujoco.mj_getState(self.model, self.data, state, kind)
+        return state
+
+    def render(self, width: int = 480, height: int = 360) -> np.ndarray:
+        """Return a picture ``[height, width, 3]``, uint8, from over the shoulder of the table."""
+        if self._renderer is None or (self._renderer.width, self._renderer.height) != (
+            width,
+            height,
+        ):
+            self._close_renderer()
+            self._renderer = mujoco.Renderer(self.model, height, width)
+        self._renderer.update_scene(self.data, camera=CAMERA)
+        return self._renderer.render()
+
+    def _close_renderer(self) -> None:
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    def close(self) -> None:
+        self._close_renderer()
+        self._world.close()
