@@ -6,8 +6,9 @@ from __future__ import annotations
 import difflib
 
 from pwm_core.errors import PwmError
-from pwm_core.tasks import cartpole
+from pwm_core.tasks import cartpole, gymnasium_mujoco, metaworld
 from pwm_core.tasks.task import (
+    Expert,
     SingleEnvironment,
     Task,
     TrueDynamics,
@@ -16,6 +17,7 @@ from pwm_core.tasks.task import (
 )
 
 __all__ = [
+    "Expert",
     "SingleEnvironment",
     "Task",
     "TrueDynamics",
@@ -26,7 +28,7 @@ __all__ = [
     "get_task",
 ]
 
-_TASKS = {task.name: task for task in cartpole.TASKS}
+_TASKS = {task.name: task for task in (*cartpole.TASKS, *gymnasium_mujoco.TASKS, *metaworld.TASKS)}
 
 
 class UnknownTaskError(PwmError, ValueError):
