@@ -21,27 +21,41 @@ class Episodes:
     """Results of evaluation episodes."""
 
     returns: np.ndarray
-    """``[N]``"""
+    """``[N]`` sums of rewards."""
     observation: np.ndarray
-    """``[T + 1, N, O]``"""
+    """``[T + 1, N, O]``; an episode that has ended keeps its last observation."""
+    lengths: np.ndarray
+    """``[N]`` decisions."""
+    terminated: np.ndarray
+    """``[N]`` bool: ended in a terminal state."""
+    success: np.ndarray | None
+    """``[N]`` bool: solved at the episode's last decision, as TD-MPC2 and PWM count it; ``None``
+    where the task does not report success."""
 
 
 def run_episodes(task: Task, act: Act, seeds: Sequence[int]) -> Episodes:
-    """Run one episode per seed, side by side; each starts from ``reset(seed=…)``."""
+    """Run one episode per seed, side by side; each starts from ``reset(seed=…)``.
+
+    All decisions of a moment are made in one call of ``act``.
+    """
     environments = [task.make_single(seed) for seed in seeds]
     try:
         seen = [np.stack([e.reset(seed=s)[0] for e, s in zip(environments, seeds, strict=True)])]
-        total = np.zeros(len(seeds))
+        returns, lengths = np.zeros(len(seeds)), np.zeros(len(seeds), int)
         running = np.ones(len(seeds), bool)
-        for _ in range(task.episode_steps):
+        ended, success = np.zeros(len(seeds), bool), np.zeros(len(seeds), bool)
+        while running.any() and len(seen) <= task.episode_steps:
             action = act(seen[-1])
             observation = seen[-1].copy()
             for i in np.flatnonzero(running):
-                observation[i], reward, terminated, truncated, _ = environments[i].step(action[i])
-                total[i] += reward
-                running[i] = not (terminated or truncated)
+                observation[i], reward, ended[i], truncated, info = environments[i].step(action[i])
+                returns[i] += reward
+                lengths[i] += 1
+                success[i] = info.get("success", False)
+                running[i] = not (ended[i] or truncated)
             seen.append(observation)
-        return Episodes(total, np.stack(seen))
+        solved = success if task.reports_success else None
+        return Episodes(returns, np.stack(seen), lengths, ended, solved)
     finally:
         for environment in environments:
             environment.close()

@@ -13,7 +13,7 @@ import torch
 
 from pwm_core.checkpoint import save_checkpoint
 from pwm_core.data.dataset import DatasetWriter, TaskInfo
-from pwm_core.evaluation.comparison import Score
+from pwm_core.evaluation.score import Score
 from pwm_core.extraction.store import TrainedPolicy, build_policy
 from pwm_core.files import sha256
 from pwm_core.model.world_model import SIZES

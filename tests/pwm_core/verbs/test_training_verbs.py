@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``pretrain``, ``extract`` and ``eval`` as a user starts them, in small."""
+"""``pretrain`` and ``extract`` as a user starts them, in small."""
 
 from __future__ import annotations
 
@@ -7,17 +7,12 @@ import dataclasses
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from pwm_core.cli import main
-from pwm_core.evaluation.cloning import CloningConfig
 from pwm_core.extraction.runner import Extraction
-from pwm_core.extraction.store import TrainedPolicy
-from pwm_core.files import sha256
 from pwm_core.model.store import TrainedWorldModel
-from pwm_core.verbs import eval as eval_verb
 from pwm_core.verbs.extract import REFUSED
 
 TASK = "cartpole-swingup"
@@ -44,7 +39,7 @@ def extract(model: Path, data: Path, out: Path, *options: str) -> int:
 
 def judged(monkeypatch: pytest.MonkeyPatch, imagined: float, real: float) -> None:
     figures = {"imagined_return": imagined, "real_return": real}
-    monkeypatch.setattr(Extraction, "_evaluate", lambda _: figures)
+    monkeypatch.setattr(Extraction, "_evaluate", lambda *_: figures)
 
 
 def test_pretrain(tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,37 +104,3 @@ def test_extract_really_evaluates_and_passes_strict(
     assert row["task"] == TASK
     assert row["imagined"] == -1.0
     assert 0 < row["real"] < 1000
-
-
-def test_eval_keeps_each_policys_own_figures(
-    tiny_policy: Path,
-    tiny_data: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """Two policies of one task: baselines once, and each score knows its policy's file."""
-    quick = CloningConfig(hidden=(8,), updates=2, batch=8)
-    monkeypatch.setattr(eval_verb, "CloningConfig", lambda: quick)
-    other = tmp_path / "other.safetensors"
-    trained = TrainedPolicy.load(tiny_policy)
-    trained.record["training"] = {"imagined_return": 1.0, "real_return": 1.0}
-    trained.save(other)
-    out = tmp_path / "evaluation.json"
-    arguments = ["--policies", str(tiny_policy), str(other), "--data", str(tiny_data)]
-    assert main(["eval", *arguments, "--episodes", "2", "--out", str(out), "--json"]) == 0
-    table = json.loads(capsys.readouterr().out)
-    assert [row["controller"] for row in table].count("random") == 1
-    stored = json.loads(out.read_text())
-    policies = [s for s in stored["scores"] if s["controller"] == "extracted policy"]
-    assert [s["policy"] for s in policies] == [sha256(tiny_policy), sha256(other)]
-    for score in stored["scores"]:
-        assert score["mean"] == pytest.approx(np.mean(score["returns"]))
-    assert policies[0]["seeds"] == [0, 1]
-    assert stored["git"]
-    assert stored["machine"]["cpus"]
-
-
-def test_eval_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["eval", "--policies"]) == 2
-    assert "no policy was given" in capsys.readouterr().err
