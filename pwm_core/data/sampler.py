@@ -2,19 +2,21 @@
 """Windows of consecutive transitions; batch k is a pure function of the seed and k.
 
 Every episode is visited once per epoch, at a random offset, and no window crosses an episode's
-edge. Memory is one index per episode, whatever the number of transitions.
+edge. Memory is a few numbers per episode and the time of a batch is constant, whatever the number
+of transitions: only the rows of the batch are read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pwm_core.data.dataset import Dataset, DatasetError, Episode
+from pwm_core.data.dataset import Dataset, DatasetError, Episode, EpisodeTable
 
 
 @dataclass(frozen=True)
@@ -49,20 +51,18 @@ class WindowSampler:
         batch: int,
         seed: int,
     ) -> None:
-        short = [e for e in episodes if e.length < horizon]
-        if short:
-            raise DatasetError(
-                f"{dataset.path}: an episode of {short[0].task} has {short[0].length} decisions, "
-                f"fewer than the horizon {horizon}: shorten the horizon or drop the episode"
-            )
         if not episodes:
             raise DatasetError(f"{dataset.path}: no episodes to sample from")
-        self._dataset = dataset
-        self._start = np.array([e.start for e in episodes])
-        self._choices = np.array([e.length - horizon + 1 for e in episodes])
-        self._terminal = np.array([e.rows.stop - 1 if e.terminated else -1 for e in episodes])
-        index = {name: i for i, name in enumerate(tasks)}
-        self._task = np.array([index[e.task] for e in episodes])
+        table = EpisodeTable.of(episodes)
+        _require_length(table, horizon, dataset.path)
+        self._arrays = dataset.observation, dataset.action, dataset.reward
+        self._start = table.start.copy()
+        self._choices = table.length - horizon + 1
+        self._terminal = np.where(table.column("terminated"), table.stop - 1, -1)
+        self._task = table.task_index(tasks)
+        if (self._task < 0).any():
+            missing = [task for task in table.tasks if task not in tasks]
+            raise DatasetError(f"{dataset.path}: {missing} are none of the tasks {list(tasks)}")
         self._horizon, self._batch, self._seed = horizon, batch, seed
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, int))
 
@@ -87,10 +87,22 @@ class WindowSampler:
         rng = np.random.default_rng([self._seed, 1, number])
         first = self._start[episode] + rng.integers(self._choices[episode])
         rows = first + np.arange(self._horizon + 1)[:, None]
+        observation, action, reward = self._arrays
         return Windows(
-            torch.from_numpy(self._dataset.observation[rows]),
-            torch.from_numpy(self._dataset.action[rows[1:]]),
-            torch.from_numpy(self._dataset.reward[rows[1:]]),
+            torch.from_numpy(observation[rows]),
+            torch.from_numpy(action[rows[1:]]),
+            torch.from_numpy(reward[rows[1:]]),
             torch.from_numpy((rows[1:] == self._terminal[episode]).astype(np.float32)),
             torch.from_numpy(self._task[episode]),
+        )
+
+
+def _require_length(table: EpisodeTable, horizon: int, path: Path) -> None:
+    short = np.flatnonzero(table.length < horizon)
+    if len(short):
+        first = table[int(short[0])]
+        raise DatasetError(
+            f"{path / 'episodes.jsonl'}: {first.task}, {first.behaviour} episode {first.seed} has "
+            f"{first.length} decisions, fewer than the horizon {horizon} ({len(short)} such): "
+            f"shorten the horizon, or leave them out with pwm data merge --shortest {horizon}"
         )

@@ -3,23 +3,22 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
-from pwm_core.data.dataset import Episode
+import numpy as np
+
+from pwm_core.data.episodes import Episode, EpisodeTable
 
 
-def split(episodes: Sequence[Episode], held_out: float) -> tuple[list[Episode], list[Episode]]:
+def split(episodes: Sequence[Episode], held_out: float) -> tuple[EpisodeTable, EpisodeTable]:
     """Return (training, held-out) episodes: the last share of each task's each behaviour.
 
     At least one episode of a behaviour is held out when it has two or more.
     """
-    groups: dict[tuple[str, str], list[Episode]] = defaultdict(list)
-    for episode in episodes:
-        groups[episode.task, episode.behaviour].append(episode)
-    training, validation = [], []
-    for group in groups.values():
+    table = EpisodeTable.of(episodes)
+    training, validation = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for group in table.groups():
         kept = len(group) - max(round(held_out * len(group)), 1) if len(group) > 1 else 1
-        training += group[:kept]
-        validation += group[kept:]
-    return training, validation
+        training.append(group[:kept])
+        validation.append(group[kept:])
+    return table[np.concatenate(training)], table[np.concatenate(validation)]

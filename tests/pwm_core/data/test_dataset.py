@@ -2,14 +2,25 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pwm_core.data.dataset import ARRAYS, Dataset, DatasetError, DatasetWriter, TaskInfo
+from pwm_core.data.dataset import (
+    ARRAYS,
+    Dataset,
+    DatasetError,
+    DatasetWriter,
+    TaskInfo,
+    Trajectory,
+)
 from pwm_core.layout import ObservationLayout
 from pwm_core.tasks import get_task
 
@@ -131,7 +142,7 @@ def test_tampered_byte_names_its_episode(directory: Path, name: str, width: int)
     changed = bytearray(file.read_bytes())
     changed[4 * width * 7] ^= 1  # row 7 belongs to the second episode
     file.write_bytes(changed)
-    with pytest.raises(DatasetError, match=r"episode 1 \(narrow, noise\): checksum"):
+    with pytest.raises(DatasetError, match=r"episode 1 \(narrow, noise 0\): checksum"):
         Dataset(directory).validate()
 
 
@@ -181,9 +192,148 @@ def test_wrong_shapes_are_refused_and_nothing_is_written(
     assert content(directory) == before
 
 
-def test_other_tasks_are_refused(directory: Path) -> None:
-    with pytest.raises(DatasetError, match="holds other tasks or layouts"):
-        DatasetWriter(directory, [SWINGUP])
+def test_a_directory_takes_any_of_its_tasks_and_new_ones_that_fit(directory: Path) -> None:
+    third = dataclasses.replace(SWINGUP, name="third")
+    DatasetWriter(directory, [NARROW]).append("narrow", "x", 0, *episode(6, 3, 3))
+    DatasetWriter(directory, [third, SWINGUP]).append("third", "x", 0, *episode(2, 4))
+    DatasetWriter(directory).append("cartpole-swingup", "x", 0, *episode(2, 4))
+    data = Dataset(directory)
+    data.validate()
+    assert list(data.tasks) == ["cartpole-swingup", "narrow", "third"]
+    assert data.episodes.tasks == ["cartpole-swingup", "narrow", "third"]
+    assert [len(data.of_task(task)) for task in data.tasks] == [3, 2, 1]
+
+
+def test_a_task_described_otherwise_is_refused_with_the_difference(directory: Path) -> None:
+    before = content(directory)
+    slower = dataclasses.replace(SWINGUP, control_step=0.5)
+    with pytest.raises(DatasetError, match=r"swingup otherwise: control_step is 0\.5, expected 0"):
+        DatasetWriter(directory, [NARROW, slower])
+    first, *others = SWINGUP.observation.channels
+    moved = ObservationLayout((dataclasses.replace(first, unit="mm"), *others))
+    with pytest.raises(DatasetError, match=r"observation .*: unit is 'mm', expected 'm'"):
+        DatasetWriter(directory, [dataclasses.replace(SWINGUP, observation=moved)])
+    assert content(directory) == before
+
+
+def test_a_task_too_wide_for_the_arrays_is_refused(tmp_path: Path) -> None:
+    DatasetWriter(tmp_path, [NARROW])
+    before = content(tmp_path)
+    message = "cartpole-swingup has 5 observations, the arrays of .* hold 3: .* pwm data merge"
+    with pytest.raises(DatasetError, match=message):
+        DatasetWriter(tmp_path, [SWINGUP])
+    assert content(tmp_path) == before
+
+
+def test_a_new_directory_needs_a_task(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no task is given to start one"):
+        DatasetWriter(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_several_at_once_equal_one_after_the_other(directory: Path, tmp_path: Path) -> None:
+    together = tmp_path / "together"
+    rows = [("cartpole-swingup", 0, episode(4, 0)), ("narrow", 1, episode(3, 1, 3))]
+    writer = DatasetWriter(together, [SWINGUP, NARROW])
+    writer.extend([Trajectory(task, "b", seed, *arrays) for task, seed, arrays in rows])
+    alone = tmp_path / "alone"
+    for task, seed, arrays in rows:
+        DatasetWriter(alone, [SWINGUP, NARROW]).append(task, "b", seed, *arrays)
+    assert content(together) == content(alone)
+
+
+def test_one_bad_episode_of_several_and_none_is_written(directory: Path) -> None:
+    before = content(directory)
+    good, bad = episode(4, 0), episode(4, 1)
+    bad[2][1] = np.nan
+    writer = DatasetWriter(directory)
+    pair = [Trajectory("cartpole-swingup", "new", i, *a) for i, a in enumerate((good, bad))]
+    with pytest.raises(DatasetError, match=r"new episode 1: reward\[1\] is not finite \(nan\)"):
+        writer.extend(pair)
+    assert content(directory) == before
+    with pytest.raises(DatasetError, match="has no task 'walker'; it has cartpole-swingup, narrow"):
+        writer.append("walker", "new", 0, *good)
+
+
+class FullDisk:
+    """Makes ``os.fsync`` report a full disk at its ``number``-th call, after the bytes are out."""
+
+    def __init__(self, number: int) -> None:
+        self._left = number
+        self._fsync = os.fsync
+
+    def __call__(self, handle: int) -> None:
+        self._left -= 1
+        if self._left == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._fsync(handle)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_a_full_disk_loses_only_what_is_being_written(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Whichever of the four files the disk refuses."""
+    before = content(directory)
+    writer = DatasetWriter(directory)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", FullDisk(number))
+        with pytest.raises(DatasetError, match=r"No space left .* MB are free .* 3 episodes befor"):
+            writer.append("narrow", "x", 0, *episode(6, 3, 3))
+    assert content(directory) == before
+    writer.append("narrow", "x", 0, *episode(6, 3, 3))  # the same writer goes on
+    Dataset(directory).validate()
+    assert len(Dataset(directory).episodes) == 4
+
+
+def test_a_real_limit_of_the_file_size_is_a_full_disk(directory: Path) -> None:
+    """The system itself refuses bytes in the middle of an array."""
+    before = content(directory)
+    code = (
+        "import resource, sys, numpy as np\n"
+        "from pwm_core.data.dataset import DatasetWriter\n"
+        "writer = DatasetWriter(sys.argv[1])\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "writer.append('narrow', 'x', 0, np.ones((500, 3)), np.ones((499, 1)), np.ones(499))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, directory], capture_output=True, text=True)
+    assert "DatasetError" in done.stderr
+    assert "File too large" in done.stderr
+    assert content(directory) == before
+
+
+def test_an_interrupt_in_the_middle_leaves_no_trace(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    before = content(directory)
+    writer = DatasetWriter(directory)
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        writer.append("narrow", "x", 0, *episode(6, 3, 3))
+    assert content(directory) == before
+
+
+def test_two_writers_are_told_apart_before_they_mix_rows(directory: Path) -> None:
+    first, second = DatasetWriter(directory), DatasetWriter(directory)
+    first.append("narrow", "x", 0, *episode(6, 3, 3))
+    after = content(directory)
+    with pytest.raises(DatasetError, match="another process writes to it"):
+        second.append("narrow", "x", 1, *episode(6, 4, 3))
+    assert content(directory) == after
+
+
+def test_reading_while_another_appends(directory: Path) -> None:
+    """A reader sees whole episodes only, and its fingerprint does not move."""
+    reader = Dataset(directory)
+    fingerprint = reader.fingerprint()
+    DatasetWriter(directory).append("narrow", "x", 0, *episode(6, 3, 3))
+    assert len(reader.episodes) == 3
+    assert reader.fingerprint() == fingerprint
+    reader.validate()
+    assert len(Dataset(directory).episodes) == 4
 
 
 @pytest.mark.parametrize(
