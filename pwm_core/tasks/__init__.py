@@ -6,7 +6,7 @@ from __future__ import annotations
 import difflib
 
 from pwm_core.errors import PwmError
-from pwm_core.tasks import cartpole, gymnasium_mujoco, metaworld
+from pwm_core.tasks import dm_control, gymnasium_mujoco, metaworld
 from pwm_core.tasks.task import (
     Expert,
     SingleEnvironment,
@@ -26,22 +26,33 @@ __all__ = [
     "VectorStep",
     "all_tasks",
     "get_task",
+    "suites",
 ]
 
-_TASKS = {task.name: task for task in (*cartpole.TASKS, *gymnasium_mujoco.TASKS, *metaworld.TASKS)}
+_TASKS = {
+    task.name: task for task in (*dm_control.TASKS, *gymnasium_mujoco.TASKS, *metaworld.TASKS)
+}
+
+_LISTS = {"mt30": dm_control.TASKS, "mt80": (*dm_control.TASKS, *metaworld.TASKS)}
+"""Published lists of tasks, which are suites too."""
 
 
 class UnknownTaskError(PwmError, ValueError):
     """No task has that name; the message lists the nearest ones."""
 
 
+def suites() -> list[str]:
+    """Return the names of the suites: one per simulator package, and the published lists."""
+    return [*dict.fromkeys(task.suite for task in _TASKS.values()), *_LISTS]
+
+
 def all_tasks(suite: str | None = None) -> list[Task]:
     """Return every task, or those of one ``suite``; ``UnknownTaskError`` for an unknown suite."""
-    tasks = [task for task in _TASKS.values() if suite in (None, task.suite)]
-    if not tasks:
-        suites = sorted({task.suite for task in _TASKS.values()})
-        raise UnknownTaskError(f"unknown suite {suite!r}: the suites are {', '.join(suites)}")
-    return tasks
+    if suite is not None and suite not in suites():
+        raise UnknownTaskError(f"unknown suite {suite!r}: the suites are {', '.join(suites())}")
+    if suite in _LISTS:
+        return list(_LISTS[suite])
+    return [task for task in _TASKS.values() if suite in (None, task.suite)]
 
 
 def get_task(name: str) -> Task:

@@ -13,6 +13,9 @@ import numpy as np
 
 from pwm_core.layout import ActionLayout, ObservationLayout
 
+STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+"""Everything that the next simulator step depends on, the constraint solver's start included."""
+
 
 class SingleEnvironment(gymnasium.Env):
     """One world that exposes its MuJoCo model, for the ROS bridge, evaluation and video.
@@ -37,7 +40,16 @@ class SingleEnvironment(gymnasium.Env):
 
     def state(self) -> np.ndarray:
         """Return the simulator's full state ``[S]``, as the task's ``TrueDynamics`` take it."""
-        raise NotImplementedError
+        state = np.empty(mujoco.mj_stateSize(self.model, STATE))
+        mujoco.mj_getState(self.model, self.data, state, STATE)
+        return state
+
+    def restore(self, state: np.ndarray) -> None:
+        """Put the simulator in a ``state`` that it returned before, in the same episode."""
+        mujoco.mj_setState(self.model, self.data, state, STATE)
+        warmstart = self.data.qacc_warmstart.copy()
+        mujoco.mj_forward(self.model, self.data)
+        self.data.qacc_warmstart[:] = warmstart
 
 
 class VectorStep(NamedTuple):

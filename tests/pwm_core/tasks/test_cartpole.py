@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from pwm_core.tasks import get_task
-from pwm_core.tasks.cartpole import ACTION, OBSERVATION, smooth_reward
+from pwm_core.tasks.dm_control.cartpole import BODY, smooth
+from pwm_core.tasks.dm_control.readings import Readings
 
 
 @pytest.mark.parametrize("name", ["swingup", "balance"])
@@ -26,7 +27,8 @@ def test_batched_reward_is_dm_controls_own(name: str) -> None:
             physics.data.qpos[:], physics.data.qvel[:] = q, v
         physics.set_control(u)
         expected.append(task.get_reward(physics))
-    np.testing.assert_allclose(smooth_reward(qpos, qvel, control), expected, atol=1e-12)
+    readings = Readings(physics.model.ptr, qpos, qvel, control, np.empty((count, 0)))
+    np.testing.assert_allclose(smooth(readings), expected, atol=1e-12)
 
 
 def test_layout_reads_the_joints_as_the_observation_has_them() -> None:
@@ -37,13 +39,13 @@ def test_layout_reads_the_joints_as_the_observation_has_them() -> None:
         observation, *_ = environment.step(np.array([0.7]))
     joints = {environment.model.joint(i).name: i for i in range(environment.model.njnt)}
     values = {"position": environment.data.qpos, "velocity": environment.data.qvel}
-    read = [c.read(values[c.field][joints[c.key]]) for c in OBSERVATION.channels]
+    read = [c.read(values[c.field][joints[c.key]]) for c in BODY.observation.channels]
     np.testing.assert_allclose(observation, read, atol=1e-6)
 
 
 def test_action_layout_is_the_models_actuator() -> None:
     model = get_task("cartpole-swingup").make_single(0).model
-    channel = ACTION.channels[0]
+    channel = BODY.action.channels[0]
     actuator = model.actuator(0)
     assert (model.nu, actuator.name) == (1, channel.name)
     assert model.joint(actuator.trnid[0]).name == channel.joint

@@ -12,11 +12,8 @@ import numpy as np
 import pytest
 
 from pwm_core.tasks import Task, get_task
-from pwm_core.tasks.dm_control import (
-    ACTION_REPEAT,
-    DmControlEnvironment,
-    DmControlVector,
-)
+from pwm_core.tasks.dm_control.environment import ACTION_REPEAT
+from pwm_core.tasks.sequential import SequentialVector
 
 NAMES = ("cartpole-swingup", "cartpole-balance")
 needs_envpool = pytest.mark.skipif(
@@ -31,12 +28,9 @@ def task(request: pytest.FixtureRequest) -> Task:
 
 
 def vector(task: Task, kind: str, count: int, seed: int):
-    domain, name = task.name.split("-")
     if kind == "envpool":
         return task.make_vector(count, seed)
-    return DmControlVector(
-        [DmControlEnvironment(domain, name, task.action, seed + i) for i in range(count)]
-    )
+    return SequentialVector([task.make_single(seed + i) for i in range(count)])
 
 
 def put(environment, observation: np.ndarray) -> None:
