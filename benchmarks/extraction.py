@@ -11,6 +11,7 @@ from benchmarks.reference import PlainExtraction
 from benchmarks.settings import Settings
 from benchmarks.synthetic import TASKS, synthetic_dataset, untrained_world_model
 from pwm_core.data.dataset import Dataset
+from pwm_core.extraction.config import configure
 from pwm_core.extraction.runner import Extraction
 from pwm_core.verbs.extract import Extract
 
@@ -19,12 +20,12 @@ REFERENCE = "reference"
 
 def extraction(dataset: Dataset, directory: Path, compiled: bool = False) -> Extraction:
     """Return the runner for the first task at the verb's defaults, without files."""
-    job = Extract(device="cpu", compile=compiled)._job(TASKS[0])
+    verb = Extract(device="cpu", compile=compiled)
+    job = verb._job(TASKS[0], configure(verb.preset, verb.overrides, verb.seed))
     trained = untrained_world_model(dataset)
     runner = Extraction(trained, dataset, job.task, directory, job.config, job.options)
     if compiled:
-        runner.model.compile_parts()
-        runner.critics.network.compile()
+        runner.learner.compile()
     return runner
 
 

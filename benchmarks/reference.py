@@ -204,10 +204,10 @@ class PlainExtraction:
         self.model = PlainWorldModel(original.model)
         latent, self.actions = original.model.config.latent, original.info.action.size
         self.actor = PlainActor(latent, config.actor_hidden, self.actions, config.sigma_floor)
-        self.actor.load_state_dict(original.actor.state_dict())
+        self.actor.load_state_dict(original.learner.actor.state_dict())
         sizes = [latent, *config.critic_hidden, 1]
         members = range(config.critics)
-        self.critics = [plain_critic(original.critics, member, sizes) for member in members]
+        self.critics = [plain_critic(original.learner.critics, member, sizes) for member in members]
         self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), betas=config.betas)
         self.critic_optimizers = [
             torch.optim.Adam(critic.parameters(), betas=config.betas) for critic in self.critics
@@ -234,8 +234,8 @@ class PlainExtraction:
         return {"loss/actor": loss.detach(), "loss/critic": errors}
 
     def _follow_rates(self) -> None:
-        actor_rate = self.original.actor_optimizer.param_groups[0]["lr"]
-        critic_rate = self.original.critic_optimizer.param_groups[0]["lr"]
+        actor_rate = self.original.learner.actor_optimizer.param_groups[0]["lr"]
+        critic_rate = self.original.learner.critic_optimizer.param_groups[0]["lr"]
         self.actor_optimizer.param_groups[0]["lr"] = actor_rate
         for optimizer in self.critic_optimizers:
             optimizer.param_groups[0]["lr"] = critic_rate
@@ -257,7 +257,7 @@ class PlainExtraction:
             latents[t] = z.detach()
             action = functional.pad(self.actor.sample(z, noise[t]), (0, padding))
             reward = model.two_hot.decode(model.reward_logits(z, action, task))
-            reward = reward / self.original.value_scale
+            reward = reward / self.original.learner.reward.scale
             z = model.next(z, action, task)
             objective = objective + discount**t * reward
             rewards[t] = reward.detach()

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from pwm_core.data.dataset import Dataset
+from pwm_core.extraction.diagnosis import exploited
 from pwm_core.extraction.store import TrainedPolicy
 from pwm_core.files import sha256
-from pwm_core.pretraining.quality import exploited
 from pwm_core.tables import print_table
 from pwm_export.writer import ExportError, export_policy
 

@@ -50,7 +50,7 @@ def part(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name[len(start) :]: t for name, t in tensors.items() if name.startswith(start)}
 
 
-def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
+def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: Path | str) -> None:
     """Load ``tensors`` into ``module``; ``CheckpointError`` names each tensor that does not fit."""
     wanted = {name: tuple(t.shape) for name, t in module.state_dict().items()}
     found = {name: tuple(t.shape) for name, t in tensors.items()}

@@ -142,7 +142,8 @@ def tiny_policy(
     import torch
 
     from pwm_core.data.dataset import Dataset
-    from pwm_core.extraction.runner import Extraction, ExtractionConfig, ExtractionOptions
+    from pwm_core.extraction.config import ExtractionConfig, ExtractionOptions
+    from pwm_core.extraction.runner import Extraction
     from pwm_core.model.store import TrainedWorldModel
 
     config = ExtractionConfig(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,21 +16,45 @@ from pwm_core.model.latents import build_encoder
 from pwm_core.model.networks import Mish, initialise, mlp, renormalise
 from pwm_core.model.world_model import WorldModel, WorldModelConfig
 
+Networks = Literal["norm-mish", "mish-norm"]
+"""Linear → LayerNorm → Mish with small weights, or PWM's released Linear → Mish → LayerNorm with
+PyTorch's own initial weights for the actor and orthogonal ones for critics."""
+
+
+def actor_network(sizes: Sequence[int], networks: Networks) -> nn.Sequential:
+    """Return the actor's layers, the last of them Linear."""
+    if networks == "norm-mish":
+        return mlp(sizes)
+    layers: list[nn.Module] = []
+    for inputs, width in pairwise(sizes[:-1]):
+        layers += [nn.Linear(inputs, width), Mish(), nn.LayerNorm(width)]
+    return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
+
 
 class Actor(nn.Module):
     """``a = tanh(mu(z) + sigma · eps)``; sigma is learned per action and bounded below."""
 
     def __init__(
-        self, latent: int, hidden: Sequence[int], actions: int, sigma_floor: float
+        self,
+        latent: int,
+        hidden: Sequence[int],
+        actions: int,
+        sigma_floor: float,
+        networks: Networks = "norm-mish",
     ) -> None:
         super().__init__()
-        self.mean = mlp([latent, *hidden, actions])
+        self.mean = actor_network([latent, *hidden, actions], networks)
         self.log_sigma = nn.Parameter(torch.full((actions,), -1.0))
         self._floor = math.log(sigma_floor)
 
     def sigma(self) -> Tensor:
         """Return the exploration scale per action ``[A]``."""
         return self.log_sigma.clamp(min=self._floor).exp()
+
+    @torch.no_grad()
+    def lift_sigma(self) -> None:
+        """Put sigma back on its floor: below it no gradient would ever raise it again."""
+        self.log_sigma.clamp_(min=self._floor)
 
     def sample(self, z: Tensor, noise: Tensor) -> Tensor:
         """Return actions ``[batch, A]`` in (-1, 1) for standard normal ``noise``."""
@@ -43,11 +68,14 @@ class Actor(nn.Module):
 class StackedLinear(nn.Module):
     """``members`` Linear layers in one batched product: ``[members, batch, in] -> […, out]``."""
 
-    def __init__(self, members: int, inputs: int, outputs: int) -> None:
+    def __init__(self, members: int, inputs: int, outputs: int, networks: Networks) -> None:
         super().__init__()
         layers = [nn.Linear(inputs, outputs) for _ in range(members)]
         for layer in layers:
-            initialise(layer)
+            if networks == "norm-mish":
+                initialise(layer)
+            else:
+                nn.init.orthogonal_(layer.weight, gain=math.sqrt(2))
         self.weight = nn.Parameter(torch.stack([layer.weight.detach().T for layer in layers]))
         self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
 
@@ -70,18 +98,22 @@ class StackedNorm(nn.Module):
 class Critics(nn.Module):
     """An ensemble of state-value functions, evaluated together."""
 
-    def __init__(self, latent: int, hidden: Sequence[int], members: int) -> None:
+    def __init__(
+        self,
+        latent: int,
+        hidden: Sequence[int],
+        members: int,
+        networks: Networks = "norm-mish",
+    ) -> None:
         super().__init__()
         sizes = [latent, *hidden]
         layers: list[nn.Module] = []
         for inputs, width in pairwise(sizes):
-            layers += [
-                StackedLinear(members, inputs, width),
-                StackedNorm(members, width),
-                Mish(),
-            ]
+            then = [StackedNorm(members, width), Mish()]
+            linear = StackedLinear(members, inputs, width, networks)
+            layers += [linear, *(then if networks == "norm-mish" else reversed(then))]
         self.members = members
-        self.network = nn.Sequential(*layers, StackedLinear(members, sizes[-1], 1))
+        self.network = nn.Sequential(*layers, StackedLinear(members, sizes[-1], 1, networks))
 
     def forward(self, z: Tensor) -> Tensor:
         """Return values ``[members, batch]`` of latents ``[batch, latent]``."""
@@ -104,16 +136,20 @@ class Policy(nn.Module):
         actions: int,
         hidden: Sequence[int],
         sigma_floor: float,
+        networks: Networks = "norm-mish",
     ) -> None:
         super().__init__()
         self.encoder = build_encoder(model, observations)
-        self.actor = Actor(model.latent, hidden, actions, sigma_floor)
+        self.actor = Actor(model.latent, hidden, actions, sigma_floor, networks)
         self.register_buffer("mean", torch.zeros(observations))
         self.register_buffer("scale", torch.ones(observations))
 
     @torch.no_grad()
     def adopt(self, world_model: WorldModel, task: int, actor: Actor) -> None:
-        """Copy encoder and normalisation of ``world_model`` for ``task``, and ``actor``."""
+        """Copy encoder and normalisation of ``world_model`` for ``task``, and ``actor``.
+
+        An ``actor`` that also drives padded actions leaves those behind.
+        """
         size = len(self.mean)
         self.mean.copy_(world_model.observation_mean[task, :size])
         self.scale.copy_(world_model.observation_scale[task, :size])
@@ -127,7 +163,10 @@ class Policy(nn.Module):
         embedding = renormalise(world_model.task_embedding)[task]
         weight = world_model.encoder.get_parameter("0.weight")
         self.encoder.get_parameter("0.bias").add_(weight[:, padded:] @ embedding)
-        self.actor.load_state_dict(actor.state_dict())
+        own = self.actor.state_dict()
+        self.actor.load_state_dict(
+            {name: tensor[: len(own[name])] for name, tensor in actor.state_dict().items()}
+        )
 
     def forward(self, observation: Tensor) -> Tensor:
         """Return actions ``[batch, A]`` in [-1, 1]."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from pwm_core.checkpoint import CheckpointError, load_checkpoint, load_weights, save_checkpoint
 from pwm_core.data.dataset import TaskInfo
-from pwm_core.extraction.actor_critic import Policy
+from pwm_core.extraction.actor_critic import Networks, Policy
 from pwm_core.model.world_model import WorldModelConfig
 
 
@@ -21,7 +21,8 @@ class TrainedPolicy:
     policy: Policy
     task: TaskInfo
     architecture: dict[str, Any]
-    """``model`` (a WorldModelConfig), ``hidden`` and ``sigma_floor``: what rebuilds the network."""
+    """What rebuilds the network: ``model`` (a WorldModelConfig), ``hidden``, ``sigma_floor``,
+    ``networks`` (``norm-mish`` where it is missing)."""
     record: dict[str, Any]
     """Training figures, world-model quality and provenance, as JSON."""
 
@@ -48,10 +49,18 @@ class TrainedPolicy:
 
 
 def architecture(
-    model: WorldModelConfig, hidden: Sequence[int], sigma_floor: float
+    model: WorldModelConfig,
+    hidden: Sequence[int],
+    sigma_floor: float,
+    networks: Networks = "norm-mish",
 ) -> dict[str, Any]:
     """Return the JSON-ready description from which :func:`build_policy` rebuilds the network."""
-    return {"model": asdict(model), "hidden": list(hidden), "sigma_floor": sigma_floor}
+    return {
+        "model": asdict(model),
+        "hidden": list(hidden),
+        "sigma_floor": sigma_floor,
+        "networks": networks,
+    }
 
 
 def build_policy(task: TaskInfo, described: dict[str, Any]) -> Policy:
@@ -62,4 +71,5 @@ def build_policy(task: TaskInfo, described: dict[str, Any]) -> Policy:
         task.action.size,
         described["hidden"],
         described["sigma_floor"],
+        described.get("networks", "norm-mish"),
     )

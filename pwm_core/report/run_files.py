@@ -31,8 +31,8 @@ class Stage:
     """Header of the weights file; ``None`` until training has ended."""
 
     def curve(self, name: str) -> list[tuple[float, Any]]:
-        """Return ``(step, value)`` of every line that has ``name``."""
-        return [(line["step"], line[name]) for line in self.metrics if name in line]
+        """Return ``(step, value)`` of every line that has a value of ``name``."""
+        return [(line["step"], line[name]) for line in self.metrics if line.get(name) is not None]
 
 
 @dataclass(frozen=True)

@@ -5,23 +5,37 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+import traceback
+from concurrent.futures import BrokenExecutor, Future
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import tyro
 
 from pwm_core.data.dataset import Dataset
 from pwm_core.device import resolve_device
-from pwm_core.extraction.runner import Extraction, ExtractionConfig, ExtractionOptions
+from pwm_core.errors import PwmError
+from pwm_core.extraction.config import (
+    ExtractionConfig,
+    ExtractionOptions,
+    Overrides,
+    Preset,
+    configure,
+)
+from pwm_core.extraction.diagnosis import Finding, exploited
+from pwm_core.extraction.runner import Extraction, simulator
+from pwm_core.extraction.store import TrainedPolicy
 from pwm_core.files import sha256
 from pwm_core.model.store import TrainedWorldModel
-from pwm_core.pretraining.quality import exploited, too_poor
+from pwm_core.pretraining.quality import too_poor
 from pwm_core.tables import print_table
+from pwm_core.tasks import UnknownTaskError, all_tasks
 from pwm_core.workers import worker_pool
 
-REFUSED = 3
+FAILED, REFUSED = 1, 3
 
 
 @dataclass(frozen=True)
@@ -35,29 +49,21 @@ class Extract:
     out: Path = Path("runs/policies")
     """Directory of the runs; ``TASK/policy.safetensors`` is the result."""
     tasks: tuple[str, ...] = ()
-    """Tasks to extract; all that the world model knows when none is given."""
-    iterations: int = 400
-    """Actor updates (published: 10,000)."""
-    batch: int = 64
-    """Imagined rollouts per iteration (published: 512; 32 was best on Ant)."""
-    horizon: int = 16
-    """Decisions per rollout."""
-    actor_hidden: tuple[int, ...] = (256, 128)
-    """Hidden layers of the actor (published: 400 200 100)."""
-    critic_hidden: tuple[int, ...] = (256, 128)
-    """Hidden layers of the critics (published: 400 200)."""
-    critics: int = 3
-    """Critics in the ensemble."""
-    critic_passes: int = 4
-    """Critic passes over the imagined states per iteration (published: 8)."""
-    critic_batches: int = 4
-    """Mini-batches per pass."""
-    learning_rate: float = 5e-4
-    """Learning rate of actor and critics, linear to 1e-5."""
+    """Tasks, or suites for those of their tasks that the world model knows; all that it knows when
+    none is given."""
+    preset: Preset = "default"
+    """Settings to start from: default, paper (arXiv 2407.02466), released (its public code)."""
+    overrides: Annotated[Overrides, tyro.conf.OmitArgPrefixes] = field(default_factory=Overrides)
+    begin_from: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """Begin with this policy's actor: a policy.safetensors, or a directory of an earlier run."""
     seed: int = 0
     """Seed of weights, start states and noise."""
     strict: bool = False
     """Refuse (exit 3) a world model too poor to trust, and policies that exploit it."""
+    evaluate_every: int = 100
+    """Iterations between evaluations."""
+    evaluation_episodes: int = 4
+    """Episodes per evaluation."""
     workers: int = os.cpu_count() or 1
     """Tasks extracted at the same time on a CPU."""
     threads: int = 1
@@ -70,60 +76,95 @@ class Extract:
     """Print the table as JSON."""
 
     def run(self) -> int:
-        """Extract, then print imagined and real return side by side."""
+        """Extract, then print imagined and real return side by side; 1 when a task failed."""
         trained = TrainedWorldModel.load(self.world_model, torch.device("cpu"))
-        names = self.tasks or tuple(task.name for task in trained.tasks)
-        for name in names:
-            trained.task_index(name)
-        refused = self._complain(too_poor(trained.quality))
-        if refused:
+        names = select(self.tasks, trained)
+        if self._doubt(trained, names):
             return REFUSED
-        jobs = [self._job(name) for name in names]
-        rows = self._run(jobs)
+        config = configure(self.preset, self.overrides, self.seed)
+        for name in names:
+            simulator(name, config.evaluate)
+        origin = {name: self._origin(name) for name in names}
+        jobs = [self._job(name, config, origin[name]) for name in names]
+        outcomes = self._run(jobs)
+        rows = [outcome.row() for outcome in outcomes]
         print_table("Extracted policies (return per episode)", rows, self.json)
-        problems = [self._complain(exploited(_figures(row)), row["task"]) for row in rows]
-        return REFUSED if any(problems) else 0
+        return self._conclude(outcomes)
 
-    def _complain(self, problem: str | None, subject: str = "world model") -> bool:
+    def _conclude(self, outcomes: list[Outcome]) -> int:
+        """Print what went wrong, and return the exit status."""
+        status = 0
+        for outcome in outcomes:
+            if outcome.error:
+                print(f"FAILED: {outcome.task}: {outcome.error}", file=sys.stderr)
+            elif self._complain(exploited(outcome.training), outcome.task):
+                status = REFUSED
+            for finding in outcome.findings:
+                print(f"{outcome.task}: {finding}", file=sys.stderr)
+        return FAILED if any(outcome.error for outcome in outcomes) else status
+
+    def _doubt(self, trained: TrainedWorldModel, names: list[str]) -> bool:
+        """Complain of tasks of which the model is too poor, once where it says the same of all."""
+        problems = {name: too_poor(trained.quality, name) for name in names}
+        if len(set(problems.values())) == 1:
+            return self._complain(problems[names[0]], "world model")
+        found = [self._complain(text, f"world model, {name}") for name, text in problems.items()]
+        return any(found)
+
+    def _complain(self, problem: str | None, subject: str) -> bool:
         """Print ``problem``; return whether it must stop the command."""
         if problem:
-            print(
-                f"{'refused' if self.strict else 'WARNING'}: {subject}: {problem}", file=sys.stderr
-            )
+            word = "refused" if self.strict else "WARNING"
+            print(f"{word}: {subject}: {problem}", file=sys.stderr)
         return bool(problem) and self.strict
 
-    def _job(self, task: str) -> Job:
-        config = ExtractionConfig(
-            iterations=self.iterations,
-            batch=self.batch,
-            horizon=self.horizon,
-            actor_hidden=self.actor_hidden,
-            critic_hidden=self.critic_hidden,
-            critics=self.critics,
-            critic_passes=self.critic_passes,
-            critic_batches=self.critic_batches,
-            lam=0.95,
-            actor_rate=self.learning_rate,
-            critic_rate=self.learning_rate,
-            final_rate=1e-5,
-            betas=(0.7, 0.95),
-            actor_clip=1.0,
-            critic_clip=100.0,
-            sigma_floor=0.24,
-            seed=self.seed,
-        )
-        options = ExtractionOptions(device=self.device, compile=self.compile)
-        return Job(self.world_model, self.data, task, self.out / task, config, options)
+    def _origin(self, task: str) -> Path | None:
+        if self.begin_from is None or self.begin_from.is_file():
+            return self.begin_from
+        return self.begin_from / task / "policy.safetensors"
 
-    def _run(self, jobs: list[Job]) -> list[dict[str, Any]]:
+    def _job(self, task: str, config: ExtractionConfig, origin: Path | None = None) -> Job:
+        options = ExtractionOptions(
+            self.device, self.compile, self.evaluate_every, self.evaluation_episodes
+        )
+        return Job(self.world_model, self.data, task, self.out / task, config, options, origin)
+
+    def _run(self, jobs: list[Job]) -> list[Outcome]:
+        """Run all ``jobs``; one that fails does not stop the others, unless it is the only one."""
         side_by_side = min(self.workers, len(jobs))
         torch.set_num_threads(self.threads)
+        if len(jobs) == 1:
+            return [jobs[0].run()]
         if side_by_side == 1 or resolve_device(self.device).type != "cpu":
-            return [job.run() for job in jobs]
-        with worker_pool(
-            side_by_side, prepare=partial(torch.set_num_threads, self.threads)
-        ) as pool:
-            return list(pool.map(Job.run, jobs))
+            return [job.attempt() for job in jobs]
+        prepare = partial(torch.set_num_threads, self.threads)
+        with worker_pool(side_by_side, prepare) as pool:
+            futures = [pool.submit(Job.attempt, job) for job in jobs]
+            return [_outcome(job, future) for job, future in zip(jobs, futures, strict=True)]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one task."""
+
+    task: str
+    policy: Path
+    training: dict[str, Any] = field(default_factory=dict)
+    """Figures of the policy; empty after a failure."""
+    findings: tuple[Finding, ...] = ()
+    error: str | None = None
+
+    def row(self) -> dict[str, Any]:
+        """Return a row of the table."""
+        figures = self.training
+        return {
+            "task": self.task,
+            "imagined": figures.get("imagined_return"),
+            "real": figures.get("real_return"),
+            "gap": figures.get("gap"),
+            "iterations": figures.get("iterations"),
+            "policy": f"failed: {self.error}" if self.error else str(self.policy),
+        }
 
 
 @dataclass(frozen=True)
@@ -136,21 +177,70 @@ class Job:
     out: Path
     config: ExtractionConfig
     options: ExtractionOptions
+    origin: Path | None = None
+    """Policy whose actor to begin with."""
 
-    def run(self) -> dict[str, Any]:
-        """Extract and return a row of the table."""
+    @property
+    def policy(self) -> Path:
+        return self.out / "policy.safetensors"
+
+    def run(self) -> Outcome:
+        """Extract."""
         trained = TrainedWorldModel.load(self.world_model, torch.device("cpu"))
         dataset = Dataset(self.data)
         inputs = {"world_model": sha256(self.world_model), "dataset": dataset.fingerprint()}
-        extraction = Extraction(trained, dataset, self.task, self.out, self.config, self.options)
-        training = extraction.run(inputs).record["training"]
-        return {
-            "task": self.task,
-            "imagined": training["imagined_return"],
-            "real": training["real_return"],
-            "policy": str(self.out / "policy.safetensors"),
-        }
+        origin = None
+        if self.origin:
+            origin = TrainedPolicy.load(self.origin)
+            inputs["from"] = sha256(self.origin)
+        extraction = Extraction(
+            trained, dataset, self.task, self.out, self.config, self.options, origin
+        )
+        record = extraction.run(inputs).record
+        findings = tuple(Finding(**finding) for finding in record["diagnosis"])
+        return Outcome(self.task, self.policy, record["training"], findings)
+
+    def attempt(self) -> Outcome:
+        """Extract; a failure is an outcome, with a traceback where it is ours to mend."""
+        try:
+            return self.run()
+        except PwmError as error:
+            return Outcome(self.task, self.policy, error=str(error))
+        except Exception as error:
+            traceback.print_exc()
+            return Outcome(self.task, self.policy, error=f"{type(error).__name__}: {error}")
 
 
-def _figures(row: dict[str, Any]) -> dict[str, float]:
-    return {"imagined_return": row["imagined"], "real_return": row["real"]}
+def _outcome(job: Job, future: Future[Outcome]) -> Outcome:
+    try:
+        return future.result()
+    except BrokenExecutor:
+        return Outcome(job.task, job.policy, error="a worker process died; start again to go on")
+
+
+def select(wanted: tuple[str, ...], trained: TrainedWorldModel) -> list[str]:
+    """Return the names of tasks; suites stand for those of their tasks that the model knows.
+
+    What the model does not know of a suite is printed; ``CheckpointError`` for what is neither a
+    task that it knows nor a suite of which it knows any.
+    """
+    known = {task.name: task for task in trained.tasks}
+    names: list[str] = []
+    for name in wanted or tuple(known):
+        members = [name] if name in known else _suite(name, trained)
+        missing = [member for member in members if member not in known]
+        if len(missing) == len(members):
+            trained.task_index(name)
+        if missing:
+            print(f"{name}: the world model does not know {', '.join(missing)}", file=sys.stderr)
+        names += [member for member in members if member in known]
+    return list(dict.fromkeys(names))
+
+
+def _suite(name: str, trained: TrainedWorldModel) -> list[str]:
+    """Return the tasks of suite ``name``, of which the model may know some without simulator."""
+    own = [task.name for task in trained.tasks if task.suite == name]
+    try:
+        return list(dict.fromkeys([*(task.name for task in all_tasks(name)), *own]))
+    except UnknownTaskError:
+        return own

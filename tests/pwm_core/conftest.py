@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pwm_core.data.dataset import Dataset
-from pwm_core.extraction.runner import ExtractionConfig, ExtractionOptions
+from pwm_core.extraction.config import ExtractionConfig, ExtractionOptions
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.model.world_model import WorldModel, WorldModelConfig
 from pwm_core.pretraining.loss import LossWeights

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from html import escape
 
-from pwm_core.pretraining.quality import REWARD_ERROR_LIMIT, exploited, too_poor
+from pwm_core.extraction.diagnosis import exploited
+from pwm_core.pretraining.quality import REWARD_ERROR_LIMIT, too_poor
 from pwm_core.progress import clock
 from pwm_core.report.charts import percent
 from pwm_core.report.markup import tiles, warning

@@ -82,7 +82,7 @@ def policies(run: RunFiles) -> str:
     ]
     parts.append(grid([_returns(run, task) for task, s in run.policies.items() if s.metrics]))
     rows = [
-        [task, f"{done['imagined_return']:.1f}", f"{done['real_return']:.1f}", _gap(done)]
+        [task, f"{done['imagined_return']:.1f}", _real(done), _gap(done)]
         for task, stage in run.policies.items()
         if stage.result
         for done in [stage.result["record"]["training"]]
@@ -97,9 +97,14 @@ def policies(run: RunFiles) -> str:
     return "".join(parts)
 
 
-def _gap(done: dict[str, float]) -> str:
-    imagined = done["imagined_return"]
-    return percent((imagined - done["real_return"]) / abs(imagined)) if imagined else "–"
+def _real(done: dict[str, float | None]) -> str:
+    real = done["real_return"]
+    return "unknown" if real is None else f"{real:.1f}"
+
+
+def _gap(done: dict[str, float | None]) -> str:
+    imagined, real = done["imagined_return"], done["real_return"]
+    return percent((imagined - real) / abs(imagined)) if imagined and real is not None else "–"
 
 
 def _returns(run: RunFiles, task: str) -> str:

@@ -6,16 +6,24 @@ import torch
 
 from pwm_core.extraction.actor_critic import Actor, Critics
 from pwm_core.extraction.loss import (
-    Imagined,
-    actor_loss,
     critic_loss,
     imagine,
     lambda_returns,
+    objectives,
+    survival,
 )
 from pwm_core.model.world_model import WorldModel
 
 HORIZON, BATCH, ACTIONS, TASK = 3, 4, 1, 0
 """Task 0 of the random model uses one action of two."""
+
+
+def objective(model: WorldModel, actor: Actor, critics: Critics, start, noise) -> torch.Tensor:
+    """The actor's loss with discount 0.9."""
+    embedding = model.embedding(torch.full((BATCH,), TASK))
+    imagined = imagine(model, actor, start, embedding, noise)
+    value = critics(imagined.latent[-1]).min(0).values
+    return -objectives(imagined.reward, imagined.continues, value, 0.9, HORIZON).mean()
 
 
 @pytest.fixture
@@ -52,9 +60,7 @@ def noise() -> torch.Tensor:
 def test_objective_and_gradient_equal_the_reference(
     random_model: WorldModel, actor: Actor, critics: Critics, start, noise, reference
 ) -> None:
-    embedding = random_model.embedding(torch.full((BATCH,), TASK))
-    imagined = imagine(random_model, actor, start, embedding, noise)
-    found = actor_loss(imagined, critics(imagined.latent[-1]).min(0).values, 0.9)
+    found = objective(random_model, actor, critics, start, noise)
     expected = reference.actor_objective(
         random_model, actor, critics, start, TASK, noise, discount=0.9
     )
@@ -70,18 +76,15 @@ def test_objective_and_gradient_equal_the_reference(
 def test_gradient_is_that_of_finite_differences(
     random_model: WorldModel, actor: Actor, critics: Critics, start, noise
 ) -> None:
-    embedding = random_model.embedding(torch.full((BATCH,), TASK))
+    def loss() -> torch.Tensor:
+        return objective(random_model, actor, critics, start, noise)
 
-    def objective() -> torch.Tensor:
-        imagined = imagine(random_model, actor, start, embedding, noise)
-        return actor_loss(imagined, critics(imagined.latent[-1]).min(0).values, 0.9)
-
-    (gradient,) = torch.autograd.grad(objective(), [actor.log_sigma])
+    (gradient,) = torch.autograd.grad(loss(), [actor.log_sigma])
     values = []
     for sign in (1, -1):
         with torch.no_grad():
             actor.log_sigma += sign * 1e-6
-            values.append(objective().item())
+            values.append(loss().item())
             actor.log_sigma -= sign * 1e-6
     assert gradient.item() == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-4)
 
@@ -111,17 +114,52 @@ def test_padded_actions_stay_zero_in_imagination(
 def test_lambda_returns_are_the_weighted_n_step_returns(reference, lam: float) -> None:
     torch.manual_seed(0)
     reward, value = torch.randn(5, 3).double(), torch.randn(5, 3).double()
-    found = lambda_returns(reward, value, 0.9, lam)
+    found = lambda_returns(reward, value, torch.full_like(reward, 0.9), lam)
     assert found.shape == (5, 3)
     for b in range(3):
         expected = reference.lambda_returns(reward[:, b].tolist(), value[:, b].tolist(), 0.9, lam)
         assert found[:, b].tolist() == pytest.approx(expected)
 
 
-def test_bootstrap_is_discounted_by_the_horizon() -> None:
+def test_a_certain_end_cuts_the_returns() -> None:
+    """Nothing after the terminal state counts, in targets and objective alike."""
+    torch.manual_seed(0)
+    reward, value = torch.randn(5, 1).double(), torch.randn(5, 1).double()
+    continues = torch.ones_like(reward)
+    continues[2] = 0  # step 2 leads to the terminal state
+    found = lambda_returns(reward, value, 0.9 * continues, 0.7)
+    short = value[:3].clone()
+    short[2] = 0
+    expected = lambda_returns(reward[:3], short, torch.full((3, 1), 0.9).double(), 0.7)
+    torch.testing.assert_close(found[:3], expected)
+    total = objectives(reward, continues, value[-1], 0.9, 5)
+    assert total.item() == pytest.approx(sum(0.9**t * reward[t].item() for t in range(3)))
+
+
+def test_survival_multiplies_up() -> None:
+    continues = torch.tensor([[1.0], [0.5], [0.5]])
+    assert survival(continues).flatten().tolist() == [1.0, 1.0, 0.5, 0.25]
+
+
+def test_probable_ends_weigh_rewards_and_the_last_value() -> None:
+    reward, continues = torch.tensor([[1.0], [1.0]]), torch.tensor([[0.5], [0.8]])
+    found = objectives(reward, continues, torch.tensor([10.0]), 0.9, 2)
+    assert found.item() == pytest.approx(1 + 0.9 * 0.5 + 0.81 * 0.4 * 10)
+
+
+@pytest.mark.parametrize("bootstrap", [3, 4])
+def test_bootstrap_exponent(bootstrap: int) -> None:
     """γ^H, where the released code has γ^(H+1)."""
-    imagined = Imagined(torch.zeros(4, 1, 2), torch.zeros(3, 1))
-    assert actor_loss(imagined, torch.ones(1), 0.5).item() == pytest.approx(-(0.5**3))
+    found = objectives(torch.zeros(3, 1), torch.ones(3, 1), torch.ones(1), 0.5, bootstrap)
+    assert found.item() == pytest.approx(0.5**bootstrap)
+
+
+def test_model_without_termination_head_goes_on(
+    random_model: WorldModel, actor: Actor, start, noise
+) -> None:
+    embedding = random_model.embedding(torch.full((BATCH,), TASK))
+    imagined = imagine(random_model, actor, start, embedding, noise)
+    assert torch.equal(imagined.continues, torch.ones(HORIZON, BATCH, dtype=torch.float64))
 
 
 def test_critics_and_their_loss_equal_member_by_member(critics: Critics, reference) -> None:

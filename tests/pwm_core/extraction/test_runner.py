@@ -10,7 +10,8 @@ import torch
 
 from pwm_core.checkpoint import CheckpointError, load_checkpoint
 from pwm_core.data.dataset import Dataset, DatasetError, DatasetWriter, TaskInfo
-from pwm_core.extraction.runner import Extraction, ExtractionConfig, ExtractionOptions
+from pwm_core.extraction.config import ExtractionConfig, ExtractionOptions
+from pwm_core.extraction.runner import Extraction
 from pwm_core.extraction.store import TrainedPolicy
 from pwm_core.layout import ObservationLayout
 from pwm_core.model.store import TrainedWorldModel
@@ -164,7 +165,7 @@ def test_short_run_improves_the_imagined_return(
         extraction.iterate()
     after = extraction.imagined_return(observation)
     z, _ = extraction._encode(observation)
-    assert extraction.actor(z).min() > 0.5
+    assert extraction.learner.actor(z).min() > 0.5
     assert after > before + 50
 
 
@@ -209,7 +210,9 @@ def test_dataset_of_another_layout_is_refused(
 def test_policy_file_round_trip(tiny_policy: Path, tiny_world_model: Path) -> None:
     trained = TrainedPolicy.load(tiny_policy)
     assert trained.task == TaskInfo.of(get_task(TASK))
-    assert set(trained.record["training"]) == {"real_return", "imagined_return"}
+    training = trained.record["training"]
+    assert training["gap"] == training["imagined_return"] - training["real_return"]
+    assert (training["iterations"], training["kept"], training["stopped_early"]) == (3, 3, False)
     assert trained.record["provenance"]["config"]["iterations"] == 3
     action = trained.policy(torch.zeros(2, 5))
     assert action.shape == (2, 1)

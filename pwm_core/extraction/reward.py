@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reward a policy is trained on, made from what the model imagines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pwm_core.extraction.config import ExtractionConfig
+from pwm_core.extraction.loss import Imagined
+from pwm_core.model.two_hot import symlog
+from pwm_core.model.world_model import WorldModel
+
+
+@dataclass(frozen=True)
+class TrainingReward:
+    """Imagined reward, perhaps compressed, less a penalty for uncertainty, in units of values."""
+
+    symlog: bool
+    """Compress the reward."""
+    scale: float
+    """Reward that counts as one."""
+    penalty: float
+    """Reward taken off per unit of the dynamics heads' disagreement."""
+
+    def __call__(self, model: WorldModel, imagined: Imagined, embedding: Tensor) -> Tensor:
+        """Return rewards ``[horizon, batch]``; ``embedding [batch, e]``."""
+        reward = symlog(imagined.reward) if self.symlog else imagined.reward
+        if self.penalty:
+            repeated = embedding.expand(len(reward), -1, -1)
+            apart = model.disagreement(imagined.latent[:-1], imagined.action, repeated)
+            reward = reward - self.penalty * apart
+        return reward / self.scale
+
+
+def training_reward(
+    config: ExtractionConfig, rewards: np.ndarray, discount: float, disagreement: float
+) -> TrainingReward:
+    """Return the reward for a task whose data holds ``rewards [rows]``.
+
+    A step costs ``uncertainty_penalty`` standard deviations of the rewards where the heads disagree
+    as much as on the data, ``disagreement`` on average, so that one setting suits every task.
+    """
+    compressed = config.imagined_reward == "symlog"
+    if compressed:
+        rewards = symlog(torch.from_numpy(rewards)).numpy()
+    scale = 1.0
+    if config.scale_values:  # a typical return of one, so that critics' targets are of order one
+        scale = float(max(np.abs(rewards).mean(), 1e-3) / (1 - discount))
+    penalty = config.uncertainty_penalty
+    if penalty:
+        penalty *= float(max(rewards.std(), 1e-3)) / disagreement
+    return TrainingReward(compressed, scale, penalty)
