@@ -44,6 +44,7 @@ class MetaWorldEnvironment(SingleEnvironment):
 
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 (Gymnasium's convention)
     substeps = ACTION_REPEAT
+    camera = CAMERA
 
     def __init__(self, name: str, seed: int) -> None:
         self._world = _make_world(name)

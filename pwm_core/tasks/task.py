@@ -27,6 +27,8 @@ class SingleEnvironment(gymnasium.Env):
     model: mujoco.MjModel
     data: mujoco.MjData
     substeps: int
+    camera: int | str = 0
+    """The camera for films; a model without cameras is seen by MuJoCo's free one."""
     terminated: bool = False
     """Whether the last ``substep`` ended the episode in a terminal state."""
 
