@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Generic, TypeVar
@@ -100,7 +101,7 @@ class _Layout(Generic[Channel]):
     def __post_init__(self) -> None:
         if not self.channels:
             raise ValueError("a layout needs at least one channel")
-        repeated = sorted({n for n in self.names if self.names.count(n) > 1})
+        repeated = sorted(name for name, count in Counter(self.names).items() if count > 1)
         if repeated:
             raise ValueError(f"channel names repeat: {repeated}")
 

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import difflib
+from collections import ChainMap
 
 from pwm_core.errors import PwmError
-from pwm_core.tasks import dm_control, gymnasium_mujoco, metaworld
+from pwm_core.tasks import dm_control, gymnasium_mujoco, metaworld, myosuite, playground
 from pwm_core.tasks.task import (
     Expert,
     SingleEnvironment,
@@ -29,9 +30,12 @@ __all__ = [
     "suites",
 ]
 
-_TASKS = {
+_DESCRIBED = {
     task.name: task for task in (*dm_control.TASKS, *gymnasium_mujoco.TASKS, *metaworld.TASKS)
 }
+_CATALOGUES = {tasks.suite: tasks for tasks in (myosuite.TASKS, playground.TASKS)}
+"""Suites whose tasks are described when they are first asked for."""
+_TASKS = ChainMap(_DESCRIBED, *_CATALOGUES.values())
 
 _LISTS = {"mt30": dm_control.TASKS, "mt80": (*dm_control.TASKS, *metaworld.TASKS)}
 """Published lists of tasks, which are suites too."""
@@ -43,21 +47,27 @@ class UnknownTaskError(PwmError, ValueError):
 
 def suites() -> list[str]:
     """Return the names of the suites: one per simulator package, and the published lists."""
-    return [*dict.fromkeys(task.suite for task in _TASKS.values()), *_LISTS]
+    return [*dict.fromkeys(t.suite for t in _DESCRIBED.values()), *_CATALOGUES, *_LISTS]
 
 
 def all_tasks(suite: str | None = None) -> list[Task]:
     """Return every task, or those of one ``suite``; ``UnknownTaskError`` for an unknown suite."""
     if suite is not None and suite not in suites():
         raise UnknownTaskError(f"unknown suite {suite!r}: the suites are {', '.join(suites())}")
+    if suite is None:
+        described_late = (task for tasks in _CATALOGUES.values() for task in tasks.values())
+        return [*_DESCRIBED.values(), *described_late]
     if suite in _LISTS:
         return list(_LISTS[suite])
-    return [task for task in _TASKS.values() if suite in (None, task.suite)]
+    if suite in _CATALOGUES:
+        return list(_CATALOGUES[suite].values())
+    return [task for task in _DESCRIBED.values() if task.suite == suite]
 
 
 def get_task(name: str) -> Task:
     """Return the task called ``name``; ``UnknownTaskError`` with the nearest names otherwise."""
     if name not in _TASKS:
-        nearest = difflib.get_close_matches(name, _TASKS, n=3, cutoff=0.4) or sorted(_TASKS)
-        raise UnknownTaskError(f"unknown task {name!r}: did you mean {' or '.join(nearest)}?")
+        nearest = difflib.get_close_matches(name, _TASKS, n=3, cutoff=0.4)
+        advice = f"did you mean {' or '.join(nearest)}?" if nearest else "pwm tasks lists them"
+        raise UnknownTaskError(f"unknown task {name!r}: {advice}")
     return _TASKS[name]

@@ -14,9 +14,11 @@ REAL = get_task("cartpole-balance")
 
 
 class Recorder:
-    """An environment with two actuators that notes what it is given."""
+    """An environment with two actuators that notes what it is given, and falls when told to."""
 
     substeps = 2
+    model = None
+    terminated = False
 
     def __init__(self, seed: int) -> None:
         self.seeds: list[int] = []
@@ -117,6 +119,22 @@ def test_a_late_answer_is_taken_in_real_time_but_not_one_of_another_episode(worl
     assert not offer(world, step=world.step + 1)
     world.substep()
     np.testing.assert_allclose(world.environment.actions[-1], [0.0, -0.5])
+
+
+def test_a_terminal_state_ends_the_episode_before_its_time(world: World) -> None:
+    world.environment.terminated = True
+    world.decide()
+    assert (world.terminated, world.truncated, world.halted) == (True, False, True)
+    world.environment.terminated = False
+    world.reset()
+    assert not world.halted
+
+
+def test_a_task_of_a_simulator_that_shows_no_model_is_refused_by_name() -> None:
+    pytest.importorskip("envpool")
+    reason = "task playground-go1-joystick-flat runs in EnvPool only.*not rendered.*ROS bridge"
+    with pytest.raises(ValueError, match=reason):
+        World("playground-go1-joystick-flat", seed=0)
 
 
 def test_bookkeeping_of_an_episode(world: World) -> None:

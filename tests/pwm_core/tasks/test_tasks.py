@@ -17,10 +17,9 @@ def test_unknown_task_names_the_nearest() -> None:
     assert "cartpole-swingup" in str(caught.value)
 
 
-def test_a_name_like_no_other_lists_them_all() -> None:
-    with pytest.raises(UnknownTaskError) as caught:
+def test_a_name_like_no_other() -> None:
+    with pytest.raises(UnknownTaskError, match="unknown task 'zzz': pwm tasks lists them"):
         get_task("zzz")
-    assert all(task.name in str(caught.value) for task in all_tasks())
 
 
 def test_unknown_suite() -> None:

@@ -60,7 +60,8 @@ class World:
     def prepare(self, task: str) -> Task:
         """Make the environment of ``task`` ready, which may take a while.
 
-        Raises ``ValueError`` when the task is unknown or belongs to another body.
+        Raises ``ValueError`` when the task is unknown, belongs to another body, or runs in a
+        simulator that does not show its MuJoCo model.
         """
         wanted = self._find_task(task)
         if wanted.body != self.task.body:
@@ -69,7 +70,9 @@ class World:
                 f"{self.task.body}: start another bridge for it"
             )
         if task not in self._environments:
-            self._environments[task] = wanted.make_single(self._seed)
+            environment = wanted.make_single(self._seed)
+            _ = environment.model  # refused here rather than at the first joint_states
+            self._environments[task] = environment
         return wanted
 
     def reset(self, seed: int | None = None, task: str | None = None) -> None:
@@ -140,7 +143,9 @@ class World:
         self._substep, self._reward = 0, 0.0
         self.step += 1
         self.episode_step += 1
-        self.truncated = time_limit and self.episode_step >= self.task.episode_steps
+        self.terminated = self.environment.terminated
+        out_of_time = time_limit and self.episode_step >= self.task.episode_steps
+        self.truncated = out_of_time and not self.terminated
         return True
 
     def _diverge(self, reason: str) -> bool:
