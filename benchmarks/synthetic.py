@@ -11,7 +11,7 @@ from pwm_core.data.behaviours import Uniform
 from pwm_core.data.collect import collect, plan
 from pwm_core.data.dataset import Dataset
 from pwm_core.model.store import TrainedWorldModel
-from pwm_core.pretraining.runner import build_model
+from pwm_core.pretraining.preparation import build_model
 from pwm_core.verbs.pretrain import Pretrain
 
 TASKS = ("cartpole-swingup", "cartpole-balance")
@@ -26,7 +26,7 @@ def synthetic_dataset(directory: Path, episodes: int) -> Dataset:
 def untrained_world_model(dataset: Dataset) -> TrainedWorldModel:
     """Return a world model of the demo's size whose rewards are random, not zero."""
     torch.manual_seed(0)
-    model = build_model(dataset, Pretrain()._config())
+    model = build_model(dataset, Pretrain()._config().model)
     last = len(model.reward_head) - 1
     torch.nn.init.normal_(model.reward_head.get_parameter(f"{last}.weight"), std=0.5)
     return TrainedWorldModel(model, list(dataset.tasks.values()), {}, {})

@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""World-model losses and the figures that judge a model on held-out windows."""
+"""The world model's loss on windows of offline data."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from pwm_core.data.sampler import Windows
 from pwm_core.model.world_model import WorldModel
-
-Step = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -20,18 +18,26 @@ class LossWeights:
     """Weights of the world-model loss (algorithm notes; TD-MPC2)."""
 
     consistency: float = 20.0
+    """Also that of the ensemble, which learns the same."""
     reward: float = 0.1
     rho: float = 0.99
     """Discount of later steps of the window."""
+    termination: float = 1.0
 
 
 @dataclass(frozen=True)
 class WorldModelLoss:
-    """Named parts of the loss, scalars."""
+    """Named parts of the loss, scalars; ``None`` where the model has no such head."""
 
     total: Tensor
     consistency: Tensor
     reward: Tensor
+    termination: Tensor | None = None
+    ensemble: Tensor | None = None
+
+    def named(self) -> dict[str, Tensor]:
+        """Return the parts there are, detached."""
+        return {name: value.detach() for name, value in vars(self).items() if value is not None}
 
 
 def unroll(model: WorldModel, z: Tensor, action: Tensor, embedding: Tensor) -> Tensor:
@@ -42,41 +48,65 @@ def unroll(model: WorldModel, z: Tensor, action: Tensor, embedding: Tensor) -> T
     return torch.stack(latents)
 
 
-def world_model_loss(model: WorldModel, windows: Windows, weights: LossWeights) -> WorldModelLoss:
-    """Latent consistency to the encoded future (no gradient into it) and reward cross-entropy."""
+def world_model_loss(
+    model: WorldModel, windows: Windows, weights: LossWeights, shares: Tensor | None = None
+) -> WorldModelLoss:
+    """Latent consistency to the encoded future (no gradient into it) and reward cross-entropy.
+
+    With a termination head also the binary cross-entropy of the latents reached; with several
+    dynamics heads also :func:`ensemble_loss`, where ``shares [heads - 1, batch]`` says how much
+    each window counts for each head (once without it). Every part is a mean over the windows.
+    """
     horizon = windows.action.shape[0]
     embedding = model.embedding(windows.task)
+    repeated = embedding.expand(horizon, -1, -1)
     with torch.no_grad():
         target = model.encode(windows.observation[1:], windows.task)
     z = model.encode(windows.observation[0], windows.task)
     latents = unroll(model, z, windows.action, embedding)
     rho = weights.rho ** torch.arange(horizon, device=z.device)
     consistency = ((latents[1:] - target).square().mean((1, 2)) * rho).mean()
-    logits = model.reward_logits(latents[:-1], windows.action, embedding.expand(horizon, -1, -1))
+    logits = model.reward_logits(latents[:-1], windows.action, repeated)
     reward = (model.two_hot.loss(logits, windows.reward).mean(1) * rho).mean()
     total = weights.consistency * consistency + weights.reward * reward
-    return WorldModelLoss(total, consistency, reward)
+    termination = ensemble = None
+    if model.config.termination:
+        logit = model.termination_logit(latents[1:], repeated)
+        entropy = functional.binary_cross_entropy_with_logits(
+            logit, windows.terminal.to(logit.dtype), reduction="none"
+        )
+        termination = (entropy.mean(1) * rho).mean()
+        total = total + weights.termination * termination
+    if model.config.dynamics_heads > 1:
+        inputs = torch.cat([latents[:-1], windows.action, repeated], -1).detach()
+        ensemble = ensemble_loss(model, inputs, target, rho, shares)
+        total = total + weights.consistency * ensemble
+    return WorldModelLoss(total, consistency, reward, termination, ensemble)
 
 
-@dataclass(frozen=True)
-class ModelQuality:
-    """Open-loop errors on held-out windows, each relative to the variance of what is predicted."""
+def ensemble_loss(
+    model: WorldModel, inputs: Tensor, target: Tensor, rho: Tensor, shares: Tensor | None
+) -> Tensor:
+    """Return the mean squared error of the other dynamics heads, one step ahead.
 
-    reward_error: float
-    """Mean squared reward error over the horizon / variance of the rewards."""
-    latent_error: tuple[float, ...]
-    """Mean squared latent error after 1, 2, … steps / variance of the encoded latents."""
+    They start from the first head's latents (in ``inputs [horizon, batch, …]``, detached), where
+    imagination will ask for their disagreement, and send no gradient into encoder or embeddings:
+    the model itself learns as it would without them.
+    """
+    errors = torch.stack(
+        [(head(inputs) - target).square().mean(-1) for head in model.other_dynamics]
+    )
+    if shares is not None:
+        errors = errors * shares[:, None]
+    return (errors * rho[:, None]).mean()
 
 
-@torch.no_grad()
-def judge(model: WorldModel, windows: Windows) -> ModelQuality:
-    """Predict ``windows`` open loop from their first observation and return the errors."""
-    horizon = windows.action.shape[0]
-    embedding = model.embedding(windows.task)
-    encoded = model.encode(windows.observation, windows.task)
-    latents = unroll(model, encoded[0], windows.action, embedding)
-    predicted = model.reward(latents[:-1], windows.action, embedding.expand(horizon, -1, -1))
-    reward_error = (predicted - windows.reward).square().mean() / windows.reward.var()
-    spread = (encoded - encoded.mean((0, 1))).square().mean()
-    latent_error = (latents[1:] - encoded[1:]).square().mean((1, 2)) / spread
-    return ModelQuality(reward_error.item(), tuple(latent_error.tolist()))
+def bootstrap_shares(heads: int, batch: int, seed: int, step: int) -> Tensor:
+    """Return how often each window counts for each further head, ``[heads - 1, batch]``.
+
+    Poisson(1) numbers are the bootstrap of data that arrives in batches (Oza & Russell, "Online
+    bagging and boosting", 2001): no two heads learn from the same windows. A pure function of
+    ``seed`` and ``step``, so that a resumed run draws the same.
+    """
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+    return torch.poisson(torch.ones(heads - 1, batch), generator)

@@ -8,13 +8,20 @@ from typing import Any
 
 REWARD_ERROR_LIMIT = 0.06
 """Held-out relative reward error above which every trial's policy exploited its model."""
-GAP_LIMIT = 0.25
-"""Imagined return above the real one, as a share of the imagined, that counts as exploitation."""
 
 
-def too_poor(quality: Mapping[str, Any]) -> str | None:
-    """Return why the model should not be trusted, or ``None``."""
-    error = quality["reward_error"]
+def too_poor(quality: Mapping[str, Any], task: str | None = None) -> str | None:
+    """Return why the model should not be trusted with ``task``, or ``None``.
+
+    The whole model's error stands in where the record has none of the task.
+    """
+    figures = quality.get("tasks", {}).get(task, quality)
+    error = figures.get("reward_error")
+    if error is None:
+        return (
+            "nothing is known of its reward error: judge it on held-out episodes "
+            "whose rewards vary (pwm pretrain, or pwm import-checkpoint --data)"
+        )
     if error <= REWARD_ERROR_LIMIT:
         return None
     return (
@@ -23,9 +30,11 @@ def too_poor(quality: Mapping[str, Any]) -> str | None:
     )
 
 
-def exploited(training: Mapping[str, Any]) -> str | None:
-    """Return how far imagination left reality at the end of extraction, or ``None``."""
-    imagined, real = training["imagined_return"], training["real_return"]
-    if imagined - real <= GAP_LIMIT * abs(imagined):
-        return None
-    return f"the policy exploits the world model: imagined return {imagined:.0f}, real {real:.0f}"
+def quality_row(quality: Mapping[str, Any]) -> dict[str, str]:
+    """Return the errors of a model, or of one of its tasks, as columns of a table."""
+    error, latent = quality["reward_error"], quality["latent_error"]
+    return {
+        "reward error": "unknown" if error is None else f"{error:.2%}",
+        "latent error, 1 step": f"{latent[0]:.2%}",
+        f"latent error, {len(latent)} steps": f"{latent[-1]:.2%}",
+    }

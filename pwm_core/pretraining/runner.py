@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from pwm_core.checkpoint import (
     load_checkpoint,
@@ -25,19 +27,26 @@ from pwm_core.data.sampler import Windows, WindowSampler
 from pwm_core.data.split import split
 from pwm_core.device import choose_threads, resolve_device
 from pwm_core.errors import PwmError
+from pwm_core.files import sha256
 from pwm_core.model.store import TrainedWorldModel
-from pwm_core.model.world_model import WorldModel, WorldModelConfig
-from pwm_core.pretraining.loss import (
-    LossWeights,
+from pwm_core.model.world_model import WorldModelConfig
+from pwm_core.pretraining.judgement import (
     ModelQuality,
-    WorldModelLoss,
-    judge,
-    world_model_loss,
+    judge_tasks,
+    quality_record,
+    validation_windows,
+)
+from pwm_core.pretraining.loss import LossWeights, bootstrap_shares, world_model_loss
+from pwm_core.pretraining.preparation import (
+    balanced,
+    build_model,
+    extend_model,
+    long_enough,
+    pad,
+    train_only_new_embeddings,
 )
 from pwm_core.progress import ProgressDisplay
 from pwm_core.run_directory import RunDirectory, plain
-
-VALIDATION_BATCH = 512
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,12 @@ class PretrainingConfig:
     held_out: float
     """Share of episodes that judge the model and never train it."""
     seed: int
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of matrix products in training; weights, sums and judgement stay in float32."""
+    balanced: bool = False
+    """Repeat episodes of rarer tasks, so that every task is drawn about as often."""
+    only_embedding: bool = False
+    """Train the embeddings of new tasks alone; the tasks known before do not change."""
 
     def __post_init__(self) -> None:
         longest = max(self.horizon, *(horizon for _, horizon in self.curriculum), 1)
@@ -80,68 +95,99 @@ class PretrainingOptions:
 
     device: str = "auto"
     compile: bool = True
+    accumulate: int = 1
+    """Parts in which the windows of an update go through the model, to save memory."""
     threads: int = 0
     """CPU threads; 0 measures whether more than one pays. A resumed run keeps the number it had."""
     validate_every: int = 250
     checkpoint_every: int = 250
 
 
-def observation_statistics(dataset: Dataset, tasks: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and standard deviation ``[tasks, O]`` of the observations, per task."""
-    means, scales = [], []
-    for task in tasks:
-        rows = np.concatenate([dataset.observation[e.rows] for e in dataset.of_task(task)])
-        means.append(rows.mean(0))
-        scales.append(np.maximum(rows.std(0), 1e-3))
-    return torch.from_numpy(np.stack(means)), torch.from_numpy(np.stack(scales))
-
-
-def build_model(dataset: Dataset, config: PretrainingConfig) -> WorldModel:
-    """Return an untrained model for the dataset's tasks, normalisation and masks set."""
-    tasks = list(dataset.tasks)
-    model = WorldModel(config.model, len(tasks), *dataset.widths)
-    mean, scale = observation_statistics(dataset, tasks)
-    model.observation_mean.copy_(mean)
-    model.observation_scale.copy_(scale)
-    for row, task in enumerate(dataset.tasks.values()):
-        model.action_mask[row, task.action.size :] = 0
-    return model
-
-
 class Pretraining:
     """The runner: owns the loop, the files and the display; the maths is in ``loss``."""
 
     def __init__(
-        self, dataset: Dataset, out: Path, config: PretrainingConfig, options: PretrainingOptions
+        self,
+        dataset: Dataset,
+        out: Path,
+        config: PretrainingConfig,
+        options: PretrainingOptions,
+        initial: Path | None = None,
     ) -> None:
+        """Prepare to train on ``dataset``, from the world model in ``initial`` where given."""
         self.dataset, self.out, self.config, self.options = dataset, out, config, options
+        self.inputs = {"dataset": dataset.fingerprint()}
         self.device = resolve_device(options.device)
         torch.manual_seed(config.seed)
-        self.model = build_model(dataset, config).to(self.device)
+        self._known_quality: dict[str, Any] = {}
+        if initial is None:
+            self.model, self.tasks = build_model(dataset, config.model), [*dataset.tasks.values()]
+        else:
+            self._start_from(initial)
+        self.model.to(self.device)
+        self.optimizer = self._adam()
+        self._rates = [group["lr"] for group in self.optimizer.param_groups]
+        # Clipped apart, so that the ensemble does not slow the model down.
+        self._ensemble = list(self.model.other_dynamics.parameters())
+        apart = set(self._ensemble)
+        self._own = [p for p in self.model.parameters() if p not in apart]
+        self._prepare_windows()
+        self.step = 0
+        self._threads = options.threads
+
+    def _start_from(self, initial: Path) -> None:
+        trained = TrainedWorldModel.load(initial, torch.device("cpu"))
+        self.inputs["from"] = sha256(initial)
+        self.model, self.tasks = extend_model(trained, self.dataset)
+        if not self.config.only_embedding:
+            return
+        new = self.tasks[len(trained.tasks) :]
+        if not new:
+            raise DatasetError(f"{self.dataset.path} has no task that {initial} does not know")
+        old = trained.model
+        for task in new:
+            sizes = task.observation.size, task.action.size
+            widths = old.observation_mean.shape[1], old.action_mask.shape[1]
+            if sizes > widths or sizes[1] > widths[1]:
+                raise DatasetError(
+                    f"{task.name} has {sizes[0]} observations and {sizes[1]} actions, {initial} "
+                    f"has weights for {widths[0]} and {widths[1]}: train more than the embedding"
+                )
+        train_only_new_embeddings(self.model, len(trained.tasks))
+        self._known_quality = trained.quality.get("tasks", {})
+
+    def _adam(self) -> torch.optim.Adam:
         encoder = list(self.model.encoder.parameters())
         others = [p for n, p in self.model.named_parameters() if not n.startswith("encoder.")]
-        rate = config.learning_rate
-        self.optimizer = torch.optim.Adam(
-            [{"params": others, "lr": rate}, {"params": encoder, "lr": rate * config.encoder_rate}],
-            betas=config.betas,
+        rate, factor = self.config.learning_rate, self.config.encoder_rate
+        return torch.optim.Adam(
+            [{"params": others, "lr": rate}, {"params": encoder, "lr": rate * factor}],
+            betas=self.config.betas,
             fused=True,
         )
-        self._rates = [group["lr"] for group in self.optimizer.param_groups]
-        training, held_out = split(dataset.episodes, config.held_out)
+
+    def _prepare_windows(self) -> None:
+        config, names = self.config, [task.name for task in self.tasks]
+        training, held_out = split(self.dataset.episodes, config.held_out)
         if not held_out:
-            raise DatasetError(f"{dataset.path}: too few episodes to hold any out")
-        tasks = list(dataset.tasks)
+            raise DatasetError(f"{self.dataset.path}: too few episodes to hold any out")
+        if config.balanced:
+            training = balanced(training)
         self.samplers = {
             horizon: WindowSampler(
-                dataset, training, tasks, horizon, config.transitions // horizon, config.seed
+                self.dataset,
+                long_enough(training, horizon),
+                names,
+                horizon,
+                config.transitions // horizon,
+                config.seed,
             )
             for horizon in {config.horizon, *(horizon for _, horizon in config.curriculum)}
         }
-        self.validation = WindowSampler(
-            dataset, held_out, tasks, config.horizon, VALIDATION_BATCH, config.seed
-        ).batch(0)
-        self.step = 0
-        self._threads = options.threads
+        judging = long_enough(held_out, config.horizon)
+        self.validation = self._placed(
+            validation_windows(self.dataset, judging, names, config.horizon, config.seed)
+        )
 
     @property
     def _checkpoint(self) -> Path:
@@ -166,23 +212,20 @@ class Pretraining:
 
     def run(self) -> TrainedWorldModel:
         """Train to the last update and write ``world_model.safetensors``."""
-        fingerprint = self.dataset.fingerprint()
-        run = RunDirectory(self.out, "pretrain", self.config, {"dataset": fingerprint})
+        run = RunDirectory(self.out, "pretrain", self.config, self.inputs)
         run.open_metrics(self._resume())
         try:
-            quality = self._train(run)
+            whole, per_task = self._train(run)
         finally:
             run.close()
-        trained = TrainedWorldModel(
-            self.model,
-            list(self.dataset.tasks.values()),
-            plain(quality),
-            {"dataset": fingerprint, "config": plain(self.config)},
-        )
+        quality = plain(quality_record(whole, per_task))
+        quality["tasks"] = self._known_quality | quality["tasks"]
+        provenance = {**self.inputs, "config": plain(self.config)}
+        trained = TrainedWorldModel(self.model, self.tasks, quality, provenance)
         trained.save(self.out / "world_model.safetensors")
         return trained
 
-    def _train(self, run: RunDirectory) -> ModelQuality:
+    def _train(self, run: RunDirectory) -> tuple[ModelQuality, dict[str, ModelQuality]]:
         if self.options.compile:
             self.model.compile_parts()
         self._set_threads()
@@ -195,22 +238,12 @@ class Pretraining:
                 last = self.step == updates
                 if last or self.step % self.options.validate_every == 0:
                     quality = self._judge()
-                    run.log(
-                        self.step,
-                        {name: value.item() for name, value in figures.items()}
-                        | {"reward_error": quality.reward_error}
-                        | {"latent_error": list(quality.latent_error)}
-                        | {"seconds": time.monotonic() - begin},
-                    )
+                    scalars = {name: value.item() for name, value in figures.items()}
+                    seconds = {"seconds": time.monotonic() - begin}
+                    run.log(self.step, scalars | self._validation(*quality) | seconds)
                 if last or self.step % self.options.checkpoint_every == 0:
                     self._save()
-                progress.update(
-                    self.step,
-                    {
-                        "held-out reward error": f"{quality.reward_error:.2%}",
-                        "latent error": f"{quality.latent_error[-1]:.2%}",
-                    },
-                )
+                progress.update(self.step, _shown(quality[0]))
         return quality
 
     def _set_threads(self) -> None:
@@ -221,23 +254,56 @@ class Pretraining:
             choose_threads(lambda: self._gradients(windows))
             self.optimizer.zero_grad(set_to_none=True)
 
+    def _placed(self, windows: Windows) -> Windows:
+        """Return ``windows`` as wide as the model, on its device."""
+        widths = self.model.observation_mean.shape[1], self.model.action_mask.shape[1]
+        return pad(windows, *widths).to(self.device)
+
     def _windows(self) -> Windows:
-        return self.samplers[self._horizon()].batch(self.step).to(self.device)
+        return self._placed(self.samplers[self._horizon()].batch(self.step))
 
-    def _gradients(self, windows: Windows) -> WorldModelLoss:
-        loss = world_model_loss(self.model, windows, self.config.weights)
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.config.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def _gradients(self, windows: Windows) -> dict[str, Tensor]:
+        """Set the gradients of the loss of ``windows``; return its named parts."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss.total.backward()
-        return loss
+        figures: dict[str, Tensor] = {}
+        total = len(windows.task)
+        for chunk, shares in zip(self._chunks(windows), self._shares(total), strict=True):
+            with self._autocast():
+                loss = world_model_loss(self.model, chunk, self.config.weights, shares)
+            weight = len(chunk.task) / total
+            (loss.total * weight).backward()
+            for name, value in loss.named().items():
+                figures[f"loss/{name}"] = figures.get(f"loss/{name}", 0) + value * weight
+        return figures
 
-    def _update(self) -> dict[str, torch.Tensor]:
+    def _chunks(self, windows: Windows) -> list[Windows]:
+        """Return the windows in the parts of which gradients are added up."""
+        count = min(self.options.accumulate, len(windows.task))
+        tensors = vars(windows).values()
+        split_tensors = [t.tensor_split(count, min(1, t.ndim - 1)) for t in tensors]
+        return [Windows(*chunk) for chunk in zip(*split_tensors, strict=True)]
+
+    def _shares(self, batch: int) -> list[Tensor | None]:
+        """Return each part's shares of the windows for the other dynamics heads."""
+        heads, count = self.config.model.dynamics_heads, min(self.options.accumulate, batch)
+        if heads == 1:
+            return [None] * count
+        shares = bootstrap_shares(heads, batch, self.config.seed, self.step).to(self.device)
+        return list(shares.tensor_split(count, 1))
+
+    def _update(self) -> dict[str, Tensor]:
         self._schedule()
-        loss = self._gradients(self._windows())
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        figures = self._gradients(self._windows())
+        norm = torch.nn.utils.clip_grad_norm_(self._own, self.config.clip)
+        if self._ensemble:
+            torch.nn.utils.clip_grad_norm_(self._ensemble, self.config.clip)
         self.optimizer.step()
-        return {f"loss/{name}": value.detach() for name, value in vars(loss).items()} | {
-            "gradient_norm": norm.detach()
-        }
+        return figures | {"gradient_norm": norm.detach()}
 
     def _horizon(self) -> int:
         """Return the horizon of the present stage."""
@@ -254,5 +320,26 @@ class Pretraining:
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * warm * max(cosine, 0.01)
 
-    def _judge(self) -> ModelQuality:
-        return judge(self.model, self.validation.to(self.device))
+    def _judge(self) -> tuple[ModelQuality, dict[str, ModelQuality]]:
+        return judge_tasks(self.model, self.validation, [task.name for task in self.tasks])
+
+    @torch.no_grad()
+    def _validation(
+        self, whole: ModelQuality, per_task: dict[str, ModelQuality]
+    ) -> dict[str, float | list[float] | None]:
+        """Return the held-out figures of a line of metrics: loss, and errors of each task."""
+        loss = world_model_loss(self.model, self.validation, self.config.weights)
+        return (
+            {f"validation/{name}": value.item() for name, value in loss.named().items()}
+            | {"reward_error": whole.reward_error, "latent_error": list(whole.latent_error)}
+            | {f"reward_error/{task}": quality.reward_error for task, quality in per_task.items()}
+            | {f"latent_error/{task}": q.latent_error[-1] for task, q in per_task.items()}
+        )
+
+
+def _shown(quality: ModelQuality) -> dict[str, str]:
+    error = quality.reward_error
+    return {
+        "held-out reward error": "unknown" if error is None else f"{error:.2%}",
+        "latent error": f"{quality.latent_error[-1]:.2%}",
+    }

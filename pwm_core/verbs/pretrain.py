@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from pwm_core.data.dataset import Dataset
-from pwm_core.model.world_model import SIZES
+from pwm_core.model.config import SIZES, LatentLayerName, RewardHeadName, WorldModelConfig
+from pwm_core.model.store import TrainedWorldModel
 from pwm_core.pretraining.loss import LossWeights
-from pwm_core.pretraining.quality import REWARD_ERROR_LIMIT
+from pwm_core.pretraining.quality import REWARD_ERROR_LIMIT, quality_row
 from pwm_core.pretraining.runner import Pretraining, PretrainingConfig, PretrainingOptions
 from pwm_core.tables import print_table
 
@@ -25,6 +28,26 @@ class Pretrain:
     """Run directory; ``world_model.safetensors`` is the result."""
     size: Literal["tiny", "1M", "5M", "19M", "48M", "317M"] = "tiny"
     """Model size by TD-MPC2's names; tiny has 0.3 million parameters."""
+    initial: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """World model to go on from: its size and choices stand, new tasks of the data are added."""
+    only_embedding: bool = False
+    """With --from, train the embeddings of the new tasks alone; old tasks do not change."""
+    latent_layer: LatentLayerName = "simnorm"
+    """Last layer of encoder and dynamics."""
+    simnorm_group: int = 8
+    """Entries per SimNorm group."""
+    simnorm_temperature: float = 1.0
+    """Temperature of SimNorm's softmax."""
+    reward_head: RewardHeadName = "two-hot"
+    """Distribution over bins, or one number by least squares."""
+    reward_symlog: bool = True
+    """Predict symlog(reward), which tasks of any scale share; else the reward itself."""
+    reward_range: tuple[float, float] = (-10.0, 10.0)
+    """Lowest and highest bin, in symlog units unless --no-reward-symlog."""
+    dynamics_heads: int = 1
+    """Dynamics networks; two or more measure how unsure the model is."""
+    termination: bool | None = None
+    """Predict the end of episodes; when not given, where the data has an episodic task."""
     updates: int = 2000
     """Gradient steps."""
     transitions: int = 1024
@@ -45,6 +68,12 @@ class Pretrain:
     """Largest gradient norm (published: 20)."""
     held_out: float = 0.1
     """Share of episodes held out to judge the model."""
+    balanced: bool = False
+    """Draw every task about as often, however many episodes it has."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of matrix products; bfloat16 pays on GPUs, not on most CPUs."""
+    accumulate: int = 1
+    """Parts in which an update's windows go through the model, to save memory."""
     seed: int = 0
     """Seed of weights and batches."""
     device: str = "auto"
@@ -59,26 +88,53 @@ class Pretrain:
     def run(self) -> int:
         """Train, then print the model's errors on held-out episodes."""
         dataset = Dataset(self.data)
-        options = PretrainingOptions(self.device, self.compile, self.threads)
-        trained = Pretraining(dataset, self.out, self._config(), options).run()
-        latent = trained.quality["latent_error"]
-        row = {
+        options = PretrainingOptions(
+            self.device, self.compile, accumulate=self.accumulate, threads=self.threads
+        )
+        episodic = any(task.episodic for task in dataset.tasks.values())
+        config = self._config(episodic)
+        trained = Pretraining(dataset, self.out, config, options, self.initial).run()
+        self._report(trained)
+        return 0
+
+    def _report(self, trained: TrainedWorldModel) -> None:
+        summary: dict[str, Any] = {
             "world model": str(self.out / "world_model.safetensors"),
             "parameters": sum(p.numel() for p in trained.model.parameters()),
-            "reward error": f"{trained.quality['reward_error']:.2%}",
-            "latent error, 1 step": f"{latent[0]:.2%}",
-            f"latent error, {len(latent)} steps": f"{latent[-1]:.2%}",
+            **quality_row(trained.quality),
         }
+        tasks = [
+            {"task": task, **quality_row(quality)}
+            for task, quality in trained.quality["tasks"].items()
+        ]
+        if self.json:
+            summary["tasks"] = tasks
         title = (
             "Held-out, open loop: squared error / variance "
             f"(policies exploit models above {REWARD_ERROR_LIMIT:.0%} reward error)"
         )
-        print_table(title, [row], self.json)
-        return 0
+        print_table(title, [summary], self.json)
+        if not self.json:
+            print_table("The same, task by task", tasks, self.json)
 
-    def _config(self) -> PretrainingConfig:
+    def _model(self, episodic: bool) -> WorldModelConfig:
+        low, high = self.reward_range
+        return replace(
+            SIZES[self.size],
+            latent_layer=self.latent_layer,
+            simnorm_group=self.simnorm_group,
+            simnorm_temperature=self.simnorm_temperature,
+            reward_head=self.reward_head,
+            reward_symlog=self.reward_symlog,
+            reward_low=low,
+            reward_high=high,
+            dynamics_heads=self.dynamics_heads,
+            termination=episodic if self.termination is None else self.termination,
+        )
+
+    def _config(self, episodic: bool = False) -> PretrainingConfig:
         return PretrainingConfig(
-            model=SIZES[self.size],
+            model=self._model(episodic),
             weights=LossWeights(self.consistency, self.reward),
             updates=self.updates,
             transitions=self.transitions,
@@ -90,4 +146,7 @@ class Pretrain:
             betas=(0.9, 0.95),
             held_out=self.held_out,
             seed=self.seed,
+            precision=self.precision,
+            balanced=self.balanced,
+            only_embedding=self.only_embedding,
         )

@@ -113,27 +113,50 @@ def continues(model, z: Tensor, task: int) -> Tensor:
     return 1 - 1 / (1 + (-termination_logit(model, z, task)).exp())
 
 
-def world_model_loss(model, windows, weights) -> tuple[Tensor, Tensor, Tensor]:
-    """Total, consistency and reward loss, one window and one step at a time."""
+def reward_loss(model, outputs: Tensor, reward: float) -> Tensor:
+    """Cross-entropy to the two-hot code, or squared error."""
+    config = model.config
+    if config.reward_head == "mse":
+        return (outputs[0] - (symlog(reward) if config.reward_symlog else reward)) ** 2
+    coded = two_hot(reward, model.two_hot.centres.tolist(), config.reward_symlog)
+    return -sum(w * p for w, p in zip(coded, functional.log_softmax(outputs, -1), strict=True))
+
+
+def world_model_loss(model, windows, weights, shares=None) -> dict[str, Tensor]:
+    """The loss and its parts by name, one window and one step at a time."""
     horizon, batch = windows.reward.shape
-    consistency, cross_entropy = torch.zeros(()), torch.zeros(())
-    centres = model.two_hot.centres.tolist()
+    names = ("consistency", "reward", "termination", "ensemble")
+    parts = {name: torch.zeros(()) for name in names}
+    heads = list(model.other_dynamics)
     for b in range(batch):
         task = int(windows.task[b])
         z = encode(model, windows.observation[0, b], task)
         for t in range(horizon):
             action = windows.action[t, b]
-            logits = functional.log_softmax(reward_logits(model, z, action, task), -1)
-            coded = two_hot(float(windows.reward[t, b]), centres, model.config.reward_symlog)
-            entropy = -sum(w * logit for w, logit in zip(coded, logits, strict=True))
-            z = step(model, z, action, task)
+            weight = weights.rho**t / (horizon * batch)
+            outputs = reward_logits(model, z, action, task)
+            loss = reward_loss(model, outputs, float(windows.reward[t, b]))
+            parts["reward"] = parts["reward"] + weight * loss
             with torch.no_grad():
                 target = encode(model, windows.observation[t + 1, b], task)
-            weight = weights.rho**t / (horizon * batch)
-            consistency = consistency + weight * (z - target).square().mean()
-            cross_entropy = cross_entropy + weight * entropy
-    total = weights.consistency * consistency + weights.reward * cross_entropy
-    return total, consistency, cross_entropy
+            x = torch.cat([z, action, embedding(model, task)]).detach()
+            for k, head in enumerate(heads):
+                share = 1.0 if shares is None else float(shares[k, b])
+                error = (network(head, x, model.config) - target).square().mean()
+                parts["ensemble"] = parts["ensemble"] + weight * share * error / len(heads)
+            z = step(model, z, action, task)
+            error = (z - target).square().mean()
+            parts["consistency"] = parts["consistency"] + weight * error
+            if model.config.termination:
+                ends = torch.sigmoid(termination_logit(model, z, task))
+                chance = ends if windows.terminal[t, b] else 1 - ends
+                parts["termination"] = parts["termination"] - weight * chance.log()
+    parts["total"] = (
+        weights.consistency * (parts["consistency"] + parts["ensemble"])
+        + weights.reward * parts["reward"]
+        + weights.termination * parts["termination"]
+    )
+    return parts
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from pwm_core.pretraining.quality import GAP_LIMIT, REWARD_ERROR_LIMIT, exploited, too_poor
+from pwm_core.pretraining.quality import REWARD_ERROR_LIMIT, quality_row, too_poor
 
 
 @pytest.mark.parametrize("error", [0.0, 0.018, REWARD_ERROR_LIMIT])
@@ -16,22 +16,24 @@ def test_poor_models(error: float) -> None:
     assert "held-out relative reward error is" in (too_poor({"reward_error": error}) or "")
 
 
-@pytest.mark.parametrize(
-    ("imagined", "real", "problem"),
-    [
-        (800.0, 790.0, False),
-        (800.0, 900.0, False),
-        (800.0, 800.0 * (1 - GAP_LIMIT), False),
-        (800.0, 800.0 * (1 - GAP_LIMIT) - 1, True),
-        (0.0, 0.0, False),
-        (-10.0, -100.0, True),
-        (-10.0, -12.0, False),
-        (float("nan"), 500.0, True),
-        (500.0, float("nan"), True),
-    ],
-)
-def test_exploitation(imagined: float, real: float, problem: bool) -> None:
-    found = exploited({"imagined_return": imagined, "real_return": real})
-    assert (found is not None) == problem
-    if found:
-        assert f"imagined return {imagined:.0f}, real {real:.0f}" in found
+def test_a_task_is_judged_by_its_own_error() -> None:
+    quality = {
+        "reward_error": 0.2,
+        "tasks": {"easy": {"reward_error": 0.01}, "hard": {"reward_error": 0.3}},
+    }
+    assert too_poor(quality, "easy") is None
+    assert "is 30.0%" in (too_poor(quality, "hard") or "")
+    assert "is 20.0%" in (too_poor(quality, "not held out") or "")
+
+
+@pytest.mark.parametrize("quality", [{}, {"reward_error": None}, {"tasks": {}}])
+def test_nothing_known_is_said(quality) -> None:
+    assert "nothing is known of its reward error" in (too_poor(quality) or "")
+    assert "nothing is known" in (too_poor({"tasks": {"a": quality}}, "a") or "")
+
+
+def test_row_of_a_table() -> None:
+    row = quality_row({"reward_error": 0.0123, "latent_error": [0.1, 0.2, 0.3]})
+    assert list(row) == ["reward error", "latent error, 1 step", "latent error, 3 steps"]
+    assert list(row.values()) == ["1.23%", "10.00%", "30.00%"]
+    assert quality_row({"reward_error": None, "latent_error": [0.1]})["reward error"] == "unknown"

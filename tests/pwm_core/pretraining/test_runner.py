@@ -11,7 +11,7 @@ import torch
 from pwm_core.checkpoint import CheckpointError, load_checkpoint
 from pwm_core.data.dataset import Dataset
 from pwm_core.errors import PwmError
-from pwm_core.pretraining import runner
+from pwm_core.pretraining.preparation import build_model
 from pwm_core.pretraining.runner import Pretraining, PretrainingConfig, PretrainingOptions
 from pwm_core.progress import ProgressDisplay
 from pwm_core.run_directory import RunDirectoryError, read_metrics
@@ -90,7 +90,7 @@ def test_training_teaches(
         pretraining_config, updates=200, transitions=256, learning_rate=1e-2
     )
     training = Pretraining(dataset, tmp_path, config, pretraining_options)
-    before = training._judge()
+    before, _ = training._judge()
     quality = training.run().quality
     assert quality["reward_error"] < 0.5 * before.reward_error
     assert len(quality["latent_error"]) == config.horizon
@@ -180,7 +180,7 @@ def test_curriculum_lengthens_the_windows(
 def test_observations_are_normalised_per_task(
     dataset: Dataset, pretraining_config: PretrainingConfig
 ) -> None:
-    model = runner.build_model(dataset, pretraining_config)
+    model = build_model(dataset, pretraining_config.model)
     for index, task in enumerate(dataset.tasks):
         rows = np.concatenate([dataset.observation[e.rows] for e in dataset.of_task(task)])
         normal = (rows - model.observation_mean[index].numpy()) / (
