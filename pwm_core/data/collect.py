@@ -8,29 +8,38 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pwm_core.data.behaviours import Behaviour, Rollouts
+from pwm_core.data.behaviours import Behaviour, BehaviourError, Trajectory
 from pwm_core.data.dataset import DatasetWriter, TaskInfo
 from pwm_core.progress import ProgressDisplay
 from pwm_core.tasks import get_task
 from pwm_core.workers import worker_pool
 
-EPISODES_PER_JOB = 2
-
 
 @dataclass(frozen=True)
 class Job:
-    """A few episodes of one task by one behaviour; small enough that little is lost on a crash."""
+    """A few episodes of one task by one behaviour; small enough that little is lost on a crash.
+
+    A whole block is collected, however few of its episodes are wanted: they share random numbers,
+    and episode ``k`` is to be the same whether or not the next one was asked for too.
+    """
 
     task: str
     behaviour: Behaviour
     first: int
     """Number of its first episode within task and behaviour."""
     episodes: int
+    """Episodes wanted of the block."""
     seed: int
 
-    def run(self) -> Rollouts:
+    def run(self) -> list[Trajectory]:
         """Collect the episodes; the result depends on nothing but the job."""
-        return self.behaviour.collect(get_task(self.task), self.episodes, self._own_seed())
+        block = self.behaviour.block or self.episodes
+        collected = self.behaviour.collect(get_task(self.task), block, self._own_seed())
+        return collected[: self.episodes]
+
+    def identities(self) -> list[tuple[str, str, int]]:
+        """Return task, behaviour and number of each episode, which tell it from all others."""
+        return [(self.task, self.behaviour.name, self.first + i) for i in range(self.episodes)]
 
     def _own_seed(self) -> int:
         identity = f"{self.seed}/{self.task}/{self.behaviour.name}/{self.first}"
@@ -38,44 +47,52 @@ class Job:
 
 
 def plan(tasks: Sequence[str], behaviours: Sequence[tuple[Behaviour, int]], seed: int) -> list[Job]:
-    """Return the jobs for so many episodes of each behaviour on each task."""
-    return [
-        Job(task, behaviour, first, min(EPISODES_PER_JOB, count - first), seed)
-        for task in tasks
-        for behaviour, count in behaviours
-        for first in range(0, count, EPISODES_PER_JOB)
-    ]
+    """Return the jobs for so many episodes of each behaviour on each task that it suits.
+
+    ``BehaviourError`` names a task that none of them suits.
+    """
+    jobs = []
+    for task in tasks:
+        suited = [(b, count) for b, count in behaviours if count and b.suits(get_task(task))]
+        if not suited:
+            names = ", ".join(b.name for b, count in behaviours if count) or "none"
+            raise BehaviourError(f"{task}: no behaviour asked for can act on it (asked: {names})")
+        for behaviour, count in suited:
+            block = behaviour.block or count
+            jobs += [
+                Job(task, behaviour, first, min(block, count - first), seed)
+                for first in range(0, count, block)
+            ]
+    return jobs
 
 
 def collect(jobs: Sequence[Job], out: Path, workers: int) -> DatasetWriter:
     """Run ``jobs`` on ``workers`` processes into ``out``; episodes already there are kept."""
     tasks = list(dict.fromkeys(job.task for job in jobs))
     writer = DatasetWriter(out, [TaskInfo.of(get_task(task)) for task in tasks])
-    present = {(e.task, e.behaviour, e.seed) for e in writer.episodes}
-    total = sum(job.episodes for job in jobs)
-    todo = [job for job in jobs if not _numbers(job) <= present]
-    with ProgressDisplay("collect", total, "episodes", start=len(present)) as progress:
-        for job, rollouts in _results(todo, workers):
-            for i in range(job.episodes):
-                if (job.task, job.behaviour.name, job.first + i) in present:
+    wanted = {identity for job in jobs for identity in job.identities()}
+    present = {(e.task, e.behaviour, e.seed) for e in writer.episodes} & wanted
+    done = len(present)
+    todo = [job for job in jobs if not present.issuperset(job.identities())]
+    with ProgressDisplay("collect", len(wanted), "episodes", start=done) as progress:
+        for job, trajectories in _results(todo, workers):
+            for identity, episode in zip(job.identities(), trajectories, strict=True):
+                if identity in present:
                     continue
                 writer.append(
-                    job.task,
-                    job.behaviour.name,
-                    job.first + i,
-                    rollouts.observation[i],
-                    rollouts.action[i],
-                    rollouts.reward[i],
+                    *identity,
+                    episode.observation,
+                    episode.action,
+                    episode.reward,
+                    episode.terminated,
+                    episode.success,
                 )
-                progress.update(len(writer.episodes), {"now": f"{job.task} {job.behaviour.name}"})
+                done += 1
+                progress.update(done, {"now": f"{job.task} {job.behaviour.name}"})
     return writer
 
 
-def _numbers(job: Job) -> set[tuple[str, str, int]]:
-    return {(job.task, job.behaviour.name, job.first + i) for i in range(job.episodes)}
-
-
-def _results(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Rollouts]]:
+def _results(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, list[Trajectory]]]:
     if workers <= 1:
         for job in jobs:
             yield job, job.run()

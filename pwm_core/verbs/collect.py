@@ -7,7 +7,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from pwm_core.data.behaviours import Behaviour, Correlated, SamplingMpc, Uniform
+from pwm_core.data.behaviours import (
+    Behaviour,
+    Correlated,
+    SamplingMpc,
+    ScriptedExpert,
+    Uniform,
+)
 from pwm_core.data.collect import collect, plan
 from pwm_core.data.dataset import Dataset
 from pwm_core.data.summary import behaviour_rows
@@ -17,7 +23,11 @@ from pwm_core.tasks import get_task
 
 @dataclass(frozen=True)
 class Collect:
-    """Collect an offline dataset of mixed quality. Interrupted runs go on where they stopped."""
+    """Collect an offline dataset of mixed quality. Interrupted runs go on where they stopped.
+
+    Each task gets what can act on it: noise always, MPC where its dynamics can be planned on,
+    an expert where it has one.
+    """
 
     tasks: tuple[str, ...] = ("cartpole-swingup", "cartpole-balance")
     """Tasks to collect; ``pwm tasks`` lists them."""
@@ -31,6 +41,10 @@ class Collect:
     """Episodes of sampling MPC on the true dynamics per task and noise level."""
     mpc_noise: tuple[float, ...] = (0.0, 0.2, 0.4, 0.7)
     """Noise levels added to what the MPC executes (standard deviation, actions are in [-1, 1])."""
+    expert: int = 10
+    """Episodes of the task's scripted expert per noise level."""
+    expert_noise: tuple[float, ...] = (0.0, 0.3, 0.6, 1.0)
+    """Noise levels added to what the expert executes."""
     seed: int = 0
     """Seed; the data depends on it and on nothing else."""
     workers: int = os.cpu_count() or 1
@@ -44,6 +58,7 @@ class Collect:
             (Uniform(), self.uniform),
             (Correlated(), self.correlated),
             *((SamplingMpc(noise), self.mpc) for noise in self.mpc_noise),
+            *((ScriptedExpert(noise), self.expert) for noise in self.expert_noise),
         ]
         for task in self.tasks:
             get_task(task)
