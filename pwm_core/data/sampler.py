@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pwm_core.data.dataset import Dataset, DatasetError, Episode, EpisodeTable
+from pwm_core.data.dataset import ARRAYS, Dataset, DatasetError, Episode, EpisodeTable
+from pwm_core.data.rows import RowReader
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,11 @@ class WindowSampler:
             raise DatasetError(f"{dataset.path}: no episodes to sample from")
         table = EpisodeTable.of(episodes)
         _require_length(table, horizon, dataset.path)
-        self._arrays = dataset.observation, dataset.action, dataset.reward
+        widths = (*dataset.widths, 1)
+        self._readers = [
+            RowReader(dataset.path / f"{name}.f32", width)
+            for name, width in zip(ARRAYS, widths, strict=True)
+        ]
         self._start = table.start.copy()
         self._choices = table.length - horizon + 1
         self._terminal = np.where(table.column("terminated"), table.stop - 1, -1)
@@ -86,13 +91,13 @@ class WindowSampler:
         episode = self._episodes(number)
         rng = np.random.default_rng([self._seed, 1, number])
         first = self._start[episode] + rng.integers(self._choices[episode])
-        rows = first + np.arange(self._horizon + 1)[:, None]
-        observation, action, reward = self._arrays
+        observation, action, reward = self._readers
+        led_to = first + 1 + np.arange(self._horizon)[:, None]
         return Windows(
-            torch.from_numpy(observation[rows]),
-            torch.from_numpy(action[rows[1:]]),
-            torch.from_numpy(reward[rows[1:]]),
-            torch.from_numpy((rows[1:] == self._terminal[episode]).astype(np.float32)),
+            torch.from_numpy(observation.read(first, self._horizon + 1)),
+            torch.from_numpy(action.read(first + 1, self._horizon)),
+            torch.from_numpy(reward.read(first + 1, self._horizon)[..., 0]),
+            torch.from_numpy((led_to == self._terminal[episode]).astype(np.float32)),
             torch.from_numpy(self._task[episode]),
         )
 

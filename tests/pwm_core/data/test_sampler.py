@@ -95,6 +95,52 @@ def test_episode_of_exactly_the_horizon_is_usable(numbered: Dataset) -> None:
     assert (windows.observation[0, :, 1] == 0).all()
 
 
+def test_the_end_of_an_episode_is_terminal_only_where_it_is(tmp_path: Path) -> None:
+    """Episodes of many lengths, half of them terminated: marked at their last row, never else."""
+    writer = DatasetWriter(tmp_path, [TaskInfo.of(get_task(NAMES[0]))])
+    rng = np.random.default_rng(1)
+    lengths = rng.integers(4, 40, 30)
+    for number, steps in enumerate(lengths.tolist()):
+        observation = np.zeros((steps + 1, 5), np.float32)
+        observation[:, 0], observation[:, 1] = number, np.arange(steps + 1)
+        arrays = observation, np.zeros((steps, 1)), np.zeros(steps)
+        writer.append(NAMES[0], "x", number, *arrays, terminated=number % 2 == 0)
+    data = Dataset(tmp_path)
+    draws = sampler(data, batch=15)
+    ends = 0
+    for k in range(200):
+        windows = draws.batch(k)
+        episode, step = windows.observation[1:, :, 0].long(), windows.observation[1:, :, 1]
+        expected = (episode % 2 == 0) & (step == torch.from_numpy(lengths)[episode])
+        assert torch.equal(windows.terminal, expected.float())
+        assert (episode == episode[0]).all()
+        ends += int(expected.sum())
+    assert ends > 100, "the ends were seen"
+
+
+def test_every_row_can_be_drawn_in_some_window(numbered: Dataset) -> None:
+    draws, seen = sampler(numbered, batch=7), set()
+    for k in range(300):
+        windows = draws.batch(k)
+        for number, step in windows.observation[..., :2].reshape(-1, 2).int().tolist():
+            seen.add((number, step))
+    rows = [(e.seed, step) for e in numbered.episodes for step in range(e.length + 1)]
+    assert seen == set(rows)
+
+
+def test_a_task_the_model_does_not_know_is_named(numbered: Dataset) -> None:
+    with pytest.raises(DatasetError, match=r"\['cartpole-balance'\] are none of the tasks"):
+        WindowSampler(numbered, numbered.episodes, NAMES[:1], 4, 2, 0)
+
+
+def test_a_file_cut_under_a_running_sampler_is_named(numbered: Dataset) -> None:
+    draws = sampler(numbered, batch=7)
+    file = numbered.path / "action.f32"
+    file.write_bytes(file.read_bytes()[:40])
+    with pytest.raises(DatasetError, match=r"action\.f32 was truncated while it was read"):
+        draws.batch(0)
+
+
 def test_short_episodes_and_none_are_refused(numbered: Dataset) -> None:
     with pytest.raises(DatasetError, match="has 4 decisions, fewer than the horizon 5"):
         sampler(numbered, horizon=5)
