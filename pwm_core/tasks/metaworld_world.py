@@ -16,6 +16,8 @@ from pwm_core.tasks.task import SingleEnvironment
 ACTION_REPEAT = 2
 EPISODE_STEPS = 100
 CAMERA = "corner2"
+_ROBOT_JOINTS = 9
+"""Seven of the arm, two fingers; they come first in every scene."""
 _WELD = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 5.0])
 """Anchor (3), relative pose (7) and torque scale (1) of the weld that pulls the hand."""
 
@@ -68,15 +70,18 @@ class MetaWorldEnvironment(SingleEnvironment):
         self._world.reset_model()
         self._world._freeze_rand_vec = True
         self._world.reset()
-        self._observation = self._observe_start()
+        self._observation = self._settle()
         self._steps = 0
         return self.observation(), {}
 
-    def _observe_start(self) -> np.ndarray:
-        """Return the present observation with itself as the frame before.
+    def _settle(self) -> np.ndarray:
+        """Bring what was drawn into effect; return its observation, itself as the frame before.
 
-        The package's own may show the places of before the last change of the model.
+        The package leaves two things undone: its first observation may show places of before the
+        model's last change (window-close), and in stick-… it stops the wrong joints, so that the
+        thermos drifts away from where the reset put it.
         """
+        self.data.qvel[_ROBOT_JOINTS:] = 0
         mujoco.mj_forward(self.model, self.data)
         frame = self._world._get_curr_obs_combined_no_goal()
         self._world._prev_obs = frame
