@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import difflib
-from collections import ChainMap
+from collections.abc import Mapping
 
 from pwm_core.errors import PwmError
 from pwm_core.tasks import dm_control, gymnasium_mujoco, metaworld, myosuite, playground
@@ -16,6 +16,7 @@ from pwm_core.tasks.task import (
     VectorEnvironment,
     VectorStep,
 )
+from pwm_core.tasks.task_files import TaskFiles
 
 __all__ = [
     "Expert",
@@ -33,9 +34,10 @@ __all__ = [
 _DESCRIBED = {
     task.name: task for task in (*dm_control.TASKS, *gymnasium_mujoco.TASKS, *metaworld.TASKS)
 }
-_CATALOGUES = {tasks.suite: tasks for tasks in (myosuite.TASKS, playground.TASKS)}
-"""Suites whose tasks are described when they are first asked for."""
-_TASKS = ChainMap(_DESCRIBED, *_CATALOGUES.values())
+_CATALOGUES: dict[str, Mapping[str, Task]] = {
+    tasks.suite: tasks for tasks in (myosuite.TASKS, playground.TASKS, TaskFiles())
+}
+"""Suites whose tasks are described when they are asked for."""
 
 _LISTS = {"mt30": dm_control.TASKS, "mt80": (*dm_control.TASKS, *metaworld.TASKS)}
 """Published lists of tasks, which are suites too."""
@@ -66,8 +68,10 @@ def all_tasks(suite: str | None = None) -> list[Task]:
 
 def get_task(name: str) -> Task:
     """Return the task called ``name``; ``UnknownTaskError`` with the nearest names otherwise."""
-    if name not in _TASKS:
-        nearest = difflib.get_close_matches(name, _TASKS, n=3, cutoff=0.4)
-        advice = f"did you mean {' or '.join(nearest)}?" if nearest else "pwm tasks lists them"
-        raise UnknownTaskError(f"unknown task {name!r}: {advice}")
-    return _TASKS[name]
+    for tasks in (_DESCRIBED, *_CATALOGUES.values()):
+        if name in tasks:
+            return tasks[name]
+    known = [*_DESCRIBED, *(known for tasks in _CATALOGUES.values() for known in tasks)]
+    nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    advice = f"did you mean {' or '.join(nearest)}?" if nearest else "pwm tasks lists them"
+    raise UnknownTaskError(f"unknown task {name!r}: {advice}")

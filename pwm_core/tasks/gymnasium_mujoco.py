@@ -80,13 +80,6 @@ class GymnasiumEnvironment(SingleEnvironment):
     def observation(self) -> np.ndarray:
         return self._environment._get_obs().astype(np.float32)
 
-    def state(self) -> np.ndarray:
-        """Return MuJoCo's full physics state."""
-        kind = mujoco.mjtState.mjSTATE_FULLPHYSICS
-        state = np.empty(mujoco.mj_stateSize(self.model, kind))
-        mujoco.mj_getState(self.model, self.data, state, kind)
-        return state
-
     def close(self) -> None:
         self._environment.close()
 
