@@ -15,7 +15,8 @@ from pwm_core.tasks.task import SingleEnvironment
 
 ACTION_REPEAT = 2
 EPISODE_STEPS = 100
-CAMERA = "corner2"
+_FRAME = 18
+"""Numbers that the observation holds of one simulator step."""
 _ROBOT_JOINTS = 9
 """Seven of the arm, two fingers; they come first in every scene."""
 _WELD = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 5.0])
@@ -44,14 +45,12 @@ def _make_world(name: str) -> Any:
 class MetaWorldEnvironment(SingleEnvironment):
     """One scene of Meta-World with task ``name``, goal visible, object and goal drawn per reset."""
 
-    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 (Gymnasium's convention)
     substeps = ACTION_REPEAT
-    camera = CAMERA
+    camera = "corner2"
 
     def __init__(self, name: str, seed: int) -> None:
         self._world = _make_world(name)
         self.model, self.data = self._world.model, self._world.data
-        self._renderer: mujoco.Renderer | None = None
         self.reset(seed=seed)
         shape = self._observation.shape
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, shape, np.float32)
@@ -70,12 +69,12 @@ class MetaWorldEnvironment(SingleEnvironment):
         self._world.reset_model()
         self._world._freeze_rand_vec = True
         self._world.reset()
-        self._observation = self._settle()
+        self._settle()
         self._steps = 0
         return self.observation(), {}
 
-    def _settle(self) -> np.ndarray:
-        """Bring what was drawn into effect; return its observation, itself as the frame before.
+    def _settle(self) -> None:
+        """Bring what was drawn into effect, and observe it.
 
         The package leaves two things undone: its first observation may show places of before the
         model's last change (window-close), and in stick-… it stops the wrong joints, so that the
@@ -83,9 +82,15 @@ class MetaWorldEnvironment(SingleEnvironment):
         """
         self.data.qvel[_ROBOT_JOINTS:] = 0
         mujoco.mj_forward(self.model, self.data)
+        self._observe()
+
+    def _observe(self, previous: np.ndarray | None = None) -> None:
+        """Observe the present state, after the frame ``previous`` or after itself."""
         frame = self._world._get_curr_obs_combined_no_goal()
         self._world._prev_obs = frame
-        return np.concatenate([frame, frame, self._world._get_pos_goal()])
+        parts = (frame, frame if previous is None else previous, self._world._get_pos_goal())
+        space = self._world.sawyer_observation_space
+        self._observation = np.clip(np.concatenate(parts), space.low, space.high)
 
     def substep(self, action: np.ndarray) -> float:
         self._observation, reward, _, _, info = self._world.step(action)
@@ -102,28 +107,12 @@ class MetaWorldEnvironment(SingleEnvironment):
         return self._observation.astype(np.float32)
 
     def state(self) -> np.ndarray:
-        """Return MuJoCo's integration state, which includes the target that pulls the hand."""
-        kind = mujoco.mjtState.mjSTATE_INTEGRATION
-        state = np.empty(mujoco.mj_stateSize(self.model, kind))
-        mujoco.mj_getState(self.model, self.data, state, kind)
-        return state
+        """Return MuJoCo's state and the observation's frame before, ``[S]``."""
+        return np.concatenate([super().state(), self._observation[_FRAME : 2 * _FRAME]])
 
-    def render(self, width: int = 480, height: int = 360) -> np.ndarray:
-        """Return a picture ``[height, width, 3]``, uint8, from over the shoulder of the table."""
-        if self._renderer is None or (self._renderer.width, self._renderer.height) != (
-            width,
-            height,
-        ):
-            self._close_renderer()
-            self._renderer = mujoco.Renderer(self.model, height, width)
-        self._renderer.update_scene(self.data, camera=CAMERA)
-        return self._renderer.render()
-
-    def _close_renderer(self) -> None:
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+    def restore(self, state: np.ndarray) -> None:
+        super().restore(state[:-_FRAME])
+        self._observe(state[-_FRAME:])
 
     def close(self) -> None:
-        self._close_renderer()
         self._world.close()
