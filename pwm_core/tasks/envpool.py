@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,15 +44,16 @@ class EnvPoolEnvironment:
         action_repeat: int = 1,
         low: float | np.ndarray = -1.0,
         high: float | np.ndarray = 1.0,
-        observation_key: str | None = None,
+        observation_key: str | Sequence[str] | None = None,
         success_key: str | None = None,
         **options: Any,
     ) -> None:
         """Make ``num_envs`` worlds of ``envpool_id``; each decision is ``action_repeat`` steps.
 
         ``low`` and ``high`` are the pool's action limits ``[A]``, to which ``[-1, 1]`` is mapped;
-        ``observation_key`` selects one entry of a dictionary of observations (all of them without
-        it), ``success_key`` an entry of the pool's ``info``; ``options`` go to ``envpool.make``.
+        ``observation_key`` selects one entry of a dictionary of observations, or several in order
+        (without it all, in the pool's order), ``success_key`` an entry of ``info``; ``options`` go
+        to ``envpool.make``.
         """
         import envpool  # heavy shared libraries: loaded when a vector is made
 
@@ -60,7 +61,8 @@ class EnvPoolEnvironment:
         self._shape = (num_envs, action_size)
         self._low, self._span = low, np.subtract(high, low)
         self._episode_steps, self._action_repeat = episode_steps, action_repeat
-        self._observation_key, self._success_key = observation_key, success_key
+        self._keys = [observation_key] if isinstance(observation_key, str) else observation_key
+        self._success_key = success_key
         self._pool = envpool.make(
             envpool_id,
             env_type="gymnasium",
@@ -97,6 +99,6 @@ class EnvPoolEnvironment:
         return VectorStep(self._observation, reward, self._terminated.copy(), truncated, success)
 
     def _stack(self, observation: Any) -> np.ndarray:
-        if self._observation_key is not None:
-            observation = observation[self._observation_key]
+        if self._keys is not None:
+            observation = {key: observation[key] for key in self._keys}
         return stack_observation(observation, self.num_envs)

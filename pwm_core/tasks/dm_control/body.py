@@ -66,6 +66,8 @@ class Body:
     """dm_control's control step in seconds; a decision is two of them."""
     sensors: tuple[FrameSensor, ...] = ()
     """What rewards read beyond the joints and the model's own sensors."""
+    pool_keys: tuple[str, ...] | None = None
+    """Entries of EnvPool's observation in dm_control's order, where they are not just that."""
     edit: Callable[[ElementTree.Element], None] | None = None
     """Changes dm_control's MJCF to the body's."""
 

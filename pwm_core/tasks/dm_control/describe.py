@@ -23,10 +23,17 @@ from pwm_core.tasks.sequential import SequentialVector
 from pwm_core.tasks.task import Task, VectorEnvironment
 
 
-def published(body: Body, name: str, reward: Reward, envpool_id: str) -> Task:
-    """Describe a task of dm_control's suite; ``reward`` is its own, for many states at once."""
+def published(body: Body, name: str, reward: Reward, envpool_id: str | None) -> Task:
+    """Describe a task of dm_control's suite; ``reward`` is its own, for many states at once.
+
+    ``envpool_id`` is None where EnvPool's world is another one than dm_control's.
+    """
     load = partial(load_published, body, name.split("-", 1)[1].replace("-", "_"))
-    make_vector = partial(_make_pool, body, envpool_id, load)
+    make_vector = (
+        partial(_make_sequence, body, load)
+        if envpool_id is None or not has_envpool()
+        else partial(_make_pool, body, envpool_id)
+    )
     return _task(body, name, reward, load, make_vector)
 
 
@@ -63,12 +70,7 @@ def _make_sequence(body: Body, load: Load, num_envs: int, seed: int) -> VectorEn
     )
 
 
-def _make_pool(
-    body: Body, envpool_id: str, load: Load, num_envs: int, seed: int
-) -> VectorEnvironment:
-    """Return EnvPool's environments; without it, dm_control's."""
-    if not has_envpool():
-        return _make_sequence(body, load, num_envs, seed)
+def _make_pool(body: Body, envpool_id: str, num_envs: int, seed: int) -> VectorEnvironment:
     return EnvPoolEnvironment(
         envpool_id,
         body.action.size,
@@ -76,5 +78,5 @@ def _make_pool(
         seed,
         episode_steps=EPISODE_STEPS,
         action_repeat=ACTION_REPEAT,
-        frame_skip=1,
+        observation_key=body.pool_keys,
     )

@@ -50,6 +50,7 @@ BODY = Body(
         )
     ),
     simulator_step=0.04,
+    pool_keys=("joint_angles", "upright", "target", "velocity"),
     sensors=(
         FrameSensor("mouth", "position", "geom", "mouth"),
         FrameSensor("target", "position", "geom", "target"),
