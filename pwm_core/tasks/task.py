@@ -142,6 +142,11 @@ class Task:
 
     @property
     def discount(self) -> float:
-        """Discount per decision from the episode length (TD-MPC2's heuristic)."""
-        fifth = self.episode_steps / 5
-        return float(np.clip((fifth - 1) / fifth, 0.95, 0.995))
+        """Discount per decision."""
+        return discount(self.episode_steps)
+
+
+def discount(episode_steps: int) -> float:
+    """Return the discount per decision for episodes of this length (TD-MPC2's heuristic)."""
+    fifth = episode_steps / 5
+    return float(np.clip((fifth - 1) / fifth, 0.95, 0.995))
