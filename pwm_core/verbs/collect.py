@@ -9,9 +9,12 @@ from pathlib import Path
 
 from pwm_core.data.behaviours import (
     Behaviour,
+    BehaviourError,
     Correlated,
     SamplingMpc,
     ScriptedExpert,
+    SoftActorCritic,
+    StoredPolicy,
     Uniform,
 )
 from pwm_core.data.collect import collect, plan
@@ -45,6 +48,14 @@ class Collect:
     """Episodes of the task's scripted expert per noise level."""
     expert_noise: tuple[float, ...] = (0.0, 0.3, 0.6, 1.0)
     """Noise levels added to what the expert executes."""
+    policy: tuple[Path, ...] = ()
+    """``policy.safetensors`` files or bundles (``.onnx``), each to act on the task it is for."""
+    policy_episodes: int = 10
+    """Episodes of each policy per noise level."""
+    policy_noise: tuple[float, ...] = (0.0, 0.2, 0.4)
+    """Noise levels added to what a policy executes."""
+    sac: int = 0
+    """Episodes of soft actor-critic per task: all of a training from scratch, however good."""
     seed: int = 0
     """Seed; the data depends on it and on nothing else."""
     workers: int = os.cpu_count() or 1
@@ -54,14 +65,29 @@ class Collect:
 
     def run(self) -> int:
         """Collect, then print mean and best return per behaviour."""
+        for task in self.tasks:
+            get_task(task)
+        collect(plan(self.tasks, self._behaviours(), self.seed), self.out, self.workers)
+        print_table(f"Data in {self.out}", behaviour_rows(Dataset(self.out)), self.json)
+        return 0
+
+    def _behaviours(self) -> list[tuple[Behaviour, int]]:
+        """Return every behaviour with its number of episodes."""
         behaviours: list[tuple[Behaviour, int]] = [
             (Uniform(), self.uniform),
             (Correlated(), self.correlated),
             *((SamplingMpc(noise), self.mpc) for noise in self.mpc_noise),
             *((ScriptedExpert(noise), self.expert) for noise in self.expert_noise),
+            *((policy, self.policy_episodes) for policy in self._policies()),
         ]
-        for task in self.tasks:
-            get_task(task)
-        collect(plan(self.tasks, behaviours, self.seed), self.out, self.workers)
-        print_table(f"Data in {self.out}", behaviour_rows(Dataset(self.out)), self.json)
-        return 0
+        return [*behaviours, (SoftActorCritic(), self.sac)] if self.sac else behaviours
+
+    def _policies(self) -> list[StoredPolicy]:
+        policies = [StoredPolicy.open(path, n) for path in self.policy for n in self.policy_noise]
+        for policy in policies:
+            if policy.task not in self.tasks:
+                raise BehaviourError(
+                    f"policy {policy.path} is for {policy.task}, "
+                    f"which is not among the tasks to collect ({', '.join(self.tasks)})"
+                )
+        return policies

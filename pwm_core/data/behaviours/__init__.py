@@ -7,6 +7,8 @@ from pwm_core.data.behaviours.behaviour import Behaviour, BehaviourError, Trajec
 from pwm_core.data.behaviours.expert import ScriptedExpert
 from pwm_core.data.behaviours.mpc import SamplingMpc
 from pwm_core.data.behaviours.noise import Correlated, Uniform, correlated_noise
+from pwm_core.data.behaviours.policy import StoredPolicy
+from pwm_core.data.behaviours.sac import SoftActorCritic
 
 __all__ = [
     "Behaviour",
@@ -14,6 +16,8 @@ __all__ = [
     "Correlated",
     "SamplingMpc",
     "ScriptedExpert",
+    "SoftActorCritic",
+    "StoredPolicy",
     "Trajectory",
     "Uniform",
     "correlated_noise",

@@ -63,9 +63,7 @@ def play(task: Task, choose: Choose, episodes: int, seed: int) -> list[Trajector
     for decision in range(task.episode_steps):
         action = np.clip(choose(decision, record.observation), -1, 1)
         step = environment.step(action)
-        record.add(
-            action, step.observation, step.reward, step.terminated, step.truncated, step.success
-        )
+        record.add(action, *step)
         if not record.running.any():
             return record.trajectories()
     raise RuntimeError(f"{task.name}: episodes did not end after {task.episode_steps} decisions")
