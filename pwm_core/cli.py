@@ -67,7 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
     if words == ["--version"]:
         print(__version__)
         return 0
-    verb = next((v for v in verbs if tuple(words[: len(v)]) == v), None)
+    said = [verb for verb in verbs if tuple(words[: len(verb)]) == verb]
+    verb = max(said, key=len, default=None)  # "tasks add" before "tasks"
     if verb is None:
         print(f"pwm: unknown verb {words[0]!r}\n\n{usage(verbs)}", file=sys.stderr)
         return 2

@@ -62,6 +62,27 @@ def read(path: Path) -> MjcfTask:
         raise MjcfTaskError(f"{path} is no task file: {error}") from error
 
 
+def own_task(mjcf: Path, reward: str, name: str | None = None, **settings: Any) -> MjcfTask:
+    """Describe a task by what a user types: the module is looked for here, then beside the MJCF.
+
+    Without ``name``: the file's and the function's, ``my-robot-walk``. ``settings`` are further
+    fields of :class:`MjcfTask`.
+    """
+    module, _, function = reward.partition(":")
+    source = Path(*module.split("."))
+    beside = [Path.cwd(), mjcf.resolve().parent]
+    holds = [d for d in beside if (d / source).with_suffix(".py").exists() or (d / source).is_dir()]
+    plain = re.sub(r"[^a-z0-9]+", "-", f"{mjcf.stem}-{function}".lower()).strip("-")
+    return MjcfTask(name or plain, mjcf, reward, (holds or beside)[0], **settings)
+
+
+def try_out(description: MjcfTask) -> Task:
+    """Return the task after one real decision, so that mistakes are found before data is made."""
+    task = task_from_mjcf(description)
+    task.make_single(0).step(task.action.to_normalised(task.action.safe))
+    return task
+
+
 class TaskFiles(Mapping[str, Task]):
     """The tasks of the directory, as it is at the moment; models are compiled when asked for."""
 

@@ -132,7 +132,7 @@ def test_world_model_without_the_task(
 
 
 def test_tasks_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["tasks", "--json"]) == 0
+    assert main(["tasks", "--suite", "dm_control", "--json"]) == 0
     rows = {row["task"]: row for row in json.loads(capsys.readouterr().out)}
     swingup = rows["cartpole-swingup"]
     assert swingup["observations"][0]["name"] == "slider/position"
@@ -142,6 +142,8 @@ def test_tasks_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_tasks_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tasks"]) == 0
+    assert "dm_control" in capsys.readouterr().out
+    assert main(["tasks", "--suite", "dm_control"]) == 0
     assert "cartpole-swingup" in capsys.readouterr().out
 
 
