@@ -51,7 +51,7 @@ def test_general_help_lists_all_verbs(
     assert main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     for words in INSTALLED:
-        (line,) = [one for one in lines if one.startswith(f"  pwm {' '.join(words)} ")]
+        (line,) = [one for one in lines if one.startswith(f"  pwm {' '.join(words):<10} ")]
         assert len(line.split(None, 1 + len(words))) == 2 + len(words), f"{words} is described"
 
 
