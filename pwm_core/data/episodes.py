@@ -171,6 +171,11 @@ class EpisodeTable(Sequence[Episode]):
         """Names of the tasks that occur, in the order in which they first do."""
         return [self._tasks.list[number] for number in _in_order(self.column("task"))]
 
+    @property
+    def behaviours(self) -> list[str]:
+        """Names of the behaviours that occur, in the order in which they first do."""
+        return [self._behaviours.list[number] for number in _in_order(self.column("behaviour"))]
+
     def task_index(self, tasks: Sequence[str]) -> np.ndarray:
         """Return each episode's place ``[E]`` in ``tasks``, -1 for a task that is not there."""
         place = {name: i for i, name in enumerate(tasks)}

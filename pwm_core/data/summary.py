@@ -5,9 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from pwm_core.data.dataset import Dataset
+from pwm_core.data.dataset import Dataset, EpisodeTable
 
 
 def behaviour_rows(dataset: Dataset) -> list[dict[str, Any]]:
@@ -15,18 +13,19 @@ def behaviour_rows(dataset: Dataset) -> list[dict[str, Any]]:
     rows = []
     for task in dataset.tasks:
         episodes = dataset.of_task(task)
-        names = list(dict.fromkeys(episode.behaviour for episode in episodes))
-        for name in [*names, "all"]:
-            chosen = [e for e in episodes if name in ("all", e.behaviour)]
-            returns = np.array([e.total_reward for e in chosen])
-            rows.append(
-                {
-                    "task": task,
-                    "behaviour": name,
-                    "episodes": len(chosen),
-                    "transitions": sum(e.length for e in chosen),
-                    "mean return": float(returns.mean()),
-                    "best return": float(returns.max()),
-                }
-            )
+        parts = {name: episodes.of_behaviour(name) for name in episodes.behaviours}
+        rows += [_row(task, name, part) for name, part in parts.items()]
+        rows.append(_row(task, "all", episodes))
     return rows
+
+
+def _row(task: str, behaviour: str, episodes: EpisodeTable) -> dict[str, Any]:
+    returns = episodes.column("total_reward")
+    return {
+        "task": task,
+        "behaviour": behaviour,
+        "episodes": len(episodes),
+        "transitions": int(episodes.length.sum()),
+        "mean return": float(returns.mean()) if len(episodes) else None,
+        "best return": float(returns.max()) if len(episodes) else None,
+    }

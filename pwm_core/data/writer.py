@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from pwm_core.data.episodes import Episode, read_table, to_line
 from pwm_core.data.schema import DatasetError, Schema, TaskInfo
 
 ARRAYS = ("observation", "action", "reward")
+BLOCK_BYTES = 32_000_000
 TOLERANCE = 1e-6
 """By how much an action may leave [-1, 1], for the rounding of other programs."""
 
@@ -140,6 +141,10 @@ class DatasetWriter:
             self.episodes.append(episode)
         return episodes
 
+    def checksum_of(self, trajectory: Trajectory) -> int:
+        """Return the checksum ``trajectory`` has, or would have, in this dataset."""
+        return checksum(*self._padded(trajectory))
+
     def _write(self, blocks: Sequence[bytes]) -> None:
         """Append ``blocks`` to the arrays and, last, to the table; cut them off if one fails."""
         self._require_alone()
@@ -237,3 +242,20 @@ def _append(path: Path, block: bytes) -> None:
         file.write(block)
         file.flush()
         os.fsync(file.fileno())
+
+
+def in_blocks(trajectories: Iterable[Trajectory]) -> Iterator[list[Trajectory]]:
+    """Gather ``trajectories`` to blocks of about ``BLOCK_BYTES`` for ``DatasetWriter.extend``.
+
+    So the disk is waited for once per block instead of once per episode.
+    """
+    block: list[Trajectory] = []
+    size = 0
+    for trajectory in trajectories:
+        block.append(trajectory)
+        size += trajectory.observation.nbytes + trajectory.action.nbytes + trajectory.reward.nbytes
+        if size >= BLOCK_BYTES:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block

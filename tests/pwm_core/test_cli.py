@@ -160,12 +160,12 @@ def test_collect_then_info_as_json(tmp_path: Path, capsys: pytest.CaptureFixture
     ]
     assert main(["data", "info", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == collected
-    assert main(["data", "info", str(out)]) == 0
+    assert main(["data", "validate", str(out)]) == 0
     assert "checksums match" in capsys.readouterr().out
     with open(out / "reward.f32", "r+b") as file:
         file.seek(400)
         file.write(b"\x00\x00\x00\x40")
-    assert main(["data", "info", str(out)]) == 2
+    assert main(["data", "validate", str(out)]) == 3
     assert "data was changed" in capsys.readouterr().err
 
 
