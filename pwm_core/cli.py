@@ -22,6 +22,7 @@ ORDER = (
     "collect",
     "data",
     "pretrain",
+    "import-checkpoint",
     "extract",
     "eval",
     "export",

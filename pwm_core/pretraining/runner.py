@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -114,16 +114,22 @@ class Pretraining:
         options: PretrainingOptions,
         initial: Path | None = None,
     ) -> None:
-        """Prepare to train on ``dataset``, from the world model in ``initial`` where given."""
-        self.dataset, self.out, self.config, self.options = dataset, out, config, options
+        """Prepare to train on ``dataset``; ``initial`` is a world model to go on from.
+
+        Its sizes and choices then stand instead of ``config.model``.
+        """
+        self.dataset, self.out, self.options = dataset, out, options
         self.inputs = {"dataset": dataset.fingerprint()}
         self.device = resolve_device(options.device)
         torch.manual_seed(config.seed)
         self._known_quality: dict[str, Any] = {}
+        if initial is None and config.only_embedding:
+            raise PwmError("only_embedding needs a trained world model: say which with --from")
         if initial is None:
             self.model, self.tasks = build_model(dataset, config.model), [*dataset.tasks.values()]
         else:
-            self._start_from(initial)
+            self._start_from(initial, config.only_embedding)
+        self.config = replace(config, model=self.model.config)
         self.model.to(self.device)
         self.optimizer = self._adam()
         self._rates = [group["lr"] for group in self.optimizer.param_groups]
@@ -135,11 +141,11 @@ class Pretraining:
         self.step = 0
         self._threads = options.threads
 
-    def _start_from(self, initial: Path) -> None:
+    def _start_from(self, initial: Path, only_embedding: bool) -> None:
         trained = TrainedWorldModel.load(initial, torch.device("cpu"))
         self.inputs["from"] = sha256(initial)
         self.model, self.tasks = extend_model(trained, self.dataset)
-        if not self.config.only_embedding:
+        if not only_embedding:
             return
         new = self.tasks[len(trained.tasks) :]
         if not new:
@@ -290,7 +296,7 @@ class Pretraining:
 
     def _shares(self, batch: int) -> list[Tensor | None]:
         """Return each part's shares of the windows for the other dynamics heads."""
-        heads, count = self.config.model.dynamics_heads, min(self.options.accumulate, batch)
+        heads, count = self.model.config.dynamics_heads, min(self.options.accumulate, batch)
         if heads == 1:
             return [None] * count
         shares = bootstrap_shares(heads, batch, self.config.seed, self.step).to(self.device)
