@@ -22,6 +22,9 @@ from pwm_core.data.dataset import Dataset
 from pwm_core.data.summary import behaviour_rows
 from pwm_core.tables import print_table
 from pwm_core.tasks import get_task
+from pwm_core.tasks.mjcf import MjcfTaskError
+from pwm_core.tasks.task_files import TaskFiles, directory, own_task, read, save, try_out
+from pwm_core.verbs.add_task import require_own_name
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,10 @@ class Collect:
 
     tasks: tuple[str, ...] = ("cartpole-swingup", "cartpole-balance")
     """Tasks to collect; ``pwm tasks`` lists them."""
+    mjcf: Path | None = None
+    """MJCF file of your own robot, collected instead of ``tasks``; ``pwm tasks add`` has more."""
+    reward: str | None = None
+    """module:function of your own reward, with ``mjcf``."""
     out: Path = Path("runs/data")
     """Dataset directory to create or complete."""
     uniform: int = 6
@@ -65,29 +72,55 @@ class Collect:
 
     def run(self) -> int:
         """Collect, then print mean and best return per behaviour."""
-        for task in self.tasks:
-            get_task(task)
-        collect(plan(self.tasks, self._behaviours(), self.seed), self.out, self.workers)
+        tasks = self._tasks()
+        collect(plan(tasks, self._behaviours(tasks), self.seed), self.out, self.workers)
         print_table(f"Data in {self.out}", behaviour_rows(Dataset(self.out)), self.json)
         return 0
 
-    def _behaviours(self) -> list[tuple[Behaviour, int]]:
+    def _tasks(self) -> tuple[str, ...]:
+        """Return the names of the tasks, all of them known; one's own gets a task file."""
+        if (self.mjcf is None) != (self.reward is None):
+            raise MjcfTaskError("a task of your own needs both --mjcf and --reward")
+        if self.mjcf is None or self.reward is None:
+            return tuple(get_task(name).name for name in self.tasks)
+        return (known_by_name(self.mjcf, self.reward),)
+
+    def _behaviours(self, tasks: tuple[str, ...]) -> list[tuple[Behaviour, int]]:
         """Return every behaviour with its number of episodes."""
         behaviours: list[tuple[Behaviour, int]] = [
             (Uniform(), self.uniform),
             (Correlated(), self.correlated),
             *((SamplingMpc(noise), self.mpc) for noise in self.mpc_noise),
             *((ScriptedExpert(noise), self.expert) for noise in self.expert_noise),
-            *((policy, self.policy_episodes) for policy in self._policies()),
+            *((policy, self.policy_episodes) for policy in self._policies(tasks)),
         ]
         return [*behaviours, (SoftActorCritic(), self.sac)] if self.sac else behaviours
 
-    def _policies(self) -> list[StoredPolicy]:
+    def _policies(self, tasks: tuple[str, ...]) -> list[StoredPolicy]:
         policies = [StoredPolicy.open(path, n) for path in self.policy for n in self.policy_noise]
         for policy in policies:
-            if policy.task not in self.tasks:
+            if policy.task not in tasks:
                 raise BehaviourError(
                     f"policy {policy.path} is for {policy.task}, "
-                    f"which is not among the tasks to collect ({', '.join(self.tasks)})"
+                    f"which is not among the tasks to collect ({', '.join(tasks)})"
                 )
         return policies
+
+
+def known_by_name(mjcf: Path, reward: str) -> str:
+    """Return the name of the task, under which its file makes it known to every command.
+
+    A file that is there keeps its settings; ``MjcfTaskError`` when it is of another model.
+    """
+    description = own_task(mjcf, reward)
+    require_own_name(description.name)
+    if description.name not in TaskFiles():
+        try_out(description)
+        save(description)
+    present = read(directory() / f"{description.name}.json")
+    if present.mjcf.resolve() != mjcf.resolve():
+        raise MjcfTaskError(
+            f"task {description.name} is of {present.mjcf}, not of {mjcf}: "
+            "give the new one a name with pwm tasks add --name"
+        )
+    return description.name

@@ -12,6 +12,7 @@ from stable_baselines3 import SAC
 from stable_baselines3.common.callbacks import BaseCallback
 
 from pwm_core.data.behaviours.behaviour import Recorder, Trajectory
+from pwm_core.progress import ProgressDisplay
 from pwm_core.tasks import Task
 
 
@@ -44,14 +45,20 @@ class RecordedEnvironment(gymnasium.Env):
 
 
 class _UntilFinished(BaseCallback):
-    """Ends the training when so many episodes are finished."""
+    """Ends the training when so many episodes are finished; shows the last one's return."""
 
-    def __init__(self, environment: RecordedEnvironment, episodes: int) -> None:
+    def __init__(
+        self, environment: RecordedEnvironment, episodes: int, progress: ProgressDisplay
+    ) -> None:
         super().__init__()
-        self._environment, self._episodes = environment, episodes
+        self._environment, self._episodes, self._progress = environment, episodes, progress
 
     def _on_step(self) -> bool:
-        return len(self._environment.finished) < self._episodes
+        finished = self._environment.finished
+        if self.locals["dones"][0]:
+            figures = {"return": f"{finished[-1].reward.sum():.4g}"}
+            self._progress.update(len(finished), figures)
+        return len(finished) < self._episodes
 
 
 def train(task: Task, episodes: int, seed: int) -> list[Trajectory]:
@@ -59,5 +66,7 @@ def train(task: Task, episodes: int, seed: int) -> list[Trajectory]:
     torch.set_num_threads(1)  # data must not depend on the number of cores
     environment = RecordedEnvironment(task, seed)
     agent = SAC("MlpPolicy", environment, gamma=task.discount, seed=seed, device="cpu")
-    agent.learn(episodes * task.episode_steps, _UntilFinished(environment, episodes))
+    with ProgressDisplay(f"sac {task.name}", episodes, "episodes") as progress:
+        until = _UntilFinished(environment, episodes, progress)
+        agent.learn(episodes * task.episode_steps, until)
     return environment.finished
