@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import mujoco
 
     from pwm_core.evaluation.episodes import Act
-    from pwm_core.tasks import Task
+    from pwm_core.tasks import SingleEnvironment, Task
 
 BACKENDS = ("egl", "osmesa")
 PROBE_SECONDS = 60
@@ -46,7 +46,8 @@ class Recording:
     time: np.ndarray
     """``[T]`` seconds, ascending."""
     joints: tuple[str, ...]
-    """``[J]`` hinge and slide joints; joints that are not named stay where the model puts them."""
+    """``[J]`` hinge and slide joints; joints that are not named stay where the model puts them.
+    None for an episode, which is drawn from the simulator's states instead."""
     positions: np.ndarray
     """``[T, J]`` m or rad."""
     task: Sequence[str]
@@ -78,6 +79,19 @@ class Recording:
             column("policy"),
             np.array(column("reward"), float),
             column("episode"),
+        )
+
+    def until(self, seconds: float) -> Recording:
+        """Return what lies up to ``seconds`` after the start."""
+        count = int(np.searchsorted(self.time - self.time[0], seconds + 1e-9, side="right"))
+        return Recording(
+            self.time[:count],
+            self.joints,
+            self.positions[:count],
+            self.task[:count],
+            self.policy[:count],
+            self.reward[:count],
+            self.episode[:count],
         )
 
     def changes(self, column: Sequence[Any]) -> list[int]:
@@ -122,56 +136,104 @@ def use_renderer(backend: str) -> None:
     os.environ.update(_environment(backend))
 
 
-def render_states(
-    model: mujoco.MjModel, joints: Sequence[str], positions: np.ndarray, width: int, height: int
+def render_positions(
+    environment: SingleEnvironment,
+    joints: Sequence[str],
+    positions: np.ndarray,
+    width: int,
+    height: int,
 ) -> Iterator[np.ndarray]:
-    """Yield a picture ``[height, width, 3]`` uint8, first camera, per row of ``positions [N, J]``.
+    """Yield a picture ``[height, width, 3]`` uint8 per row of ``positions [N, J]``.
 
     ``KeyError`` for a joint that the model does not have.
     """
+    addresses = [int(environment.model.joint(name).qposadr[0]) for name in joints]
+
+    def place(data: mujoco.MjData, row: np.ndarray) -> None:
+        data.qpos[addresses] = row
+
+    yield from _render(environment, positions, place, width, height)
+
+
+def render_states(
+    environment: SingleEnvironment, states: np.ndarray, width: int, height: int
+) -> Iterator[np.ndarray]:
+    """Yield a picture ``[height, width, 3]`` uint8 per row of ``states [N, S]``.
+
+    ``environment`` must still be in the episode that they come from: what its reset drew at random
+    (where the target is) may lie in its model.
+    """
     import mujoco
 
+    from pwm_core.tasks.task import STATE
+
+    def place(data: mujoco.MjData, row: np.ndarray) -> None:
+        mujoco.mj_setState(environment.model, data, row, STATE)
+
+    yield from _render(environment, states, place, width, height)
+
+
+def _render(
+    environment: SingleEnvironment,
+    rows: np.ndarray,
+    place: Callable[[mujoco.MjData, np.ndarray], None],
+    width: int,
+    height: int,
+) -> Iterator[np.ndarray]:
+    import mujoco
+
+    model = environment.model
+    model.vis.global_.offwidth = max(model.vis.global_.offwidth, width)
+    model.vis.global_.offheight = max(model.vis.global_.offheight, height)
     data = mujoco.MjData(model)
-    addresses = [int(model.joint(name).qposadr[0]) for name in joints]
+    camera = model.camera(environment.camera).id if model.ncam else -1
     with mujoco.Renderer(model, height, width) as renderer:
-        for row in positions:
-            data.qpos[addresses] = row
+        for row in rows:
+            place(data, row)
             mujoco.mj_forward(model, data)
-            renderer.update_scene(data, camera=0 if model.ncam else -1)
+            renderer.update_scene(data, camera=camera)
             # Four fifths of a software renderer's time go into these two.
             renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
             renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
-            yield renderer.render()
+            picture = renderer.render()
+            # Meta-World's cameras hang upside down: their own upward axis points to the floor.
+            hanging = model.ncam and data.cam_xmat[camera].reshape(3, 3)[2, 1] < 0
+            yield picture[::-1, ::-1] if hanging else picture
 
 
-def record_episode(task: Task, act: Act, policy: str, seed: int) -> Recording:
-    """Run one real episode from ``reset(seed)`` and return what :func:`render_states` needs."""
+def record_episode(
+    environment: SingleEnvironment, task: Task, act: Act, policy: str, seed: int
+) -> tuple[Recording, np.ndarray]:
+    """Run one real episode from ``reset(seed)``; return it and the simulator's states ``[T, S]``.
+
+    :func:`render_states` draws the states as long as ``environment`` is not reset.
+    """
+    observation, _ = environment.reset(seed=seed)
+    states, rewards, ended = [_state(environment)], [0.0], False
+    while not ended and len(rewards) <= task.episode_steps:
+        observation, reward, terminated, truncated, _ = environment.step(act(observation[None])[0])
+        states.append(_state(environment))
+        rewards.append(float(reward))
+        ended = terminated or truncated
+    count = len(rewards)
+    recording = Recording(
+        np.arange(count) * task.control_step,
+        (),
+        np.empty((count, 0)),
+        [task.name] * count,
+        [policy] * count,
+        np.array(rewards),
+        [0] * count,
+    )
+    return recording, np.stack(states)
+
+
+def _state(environment: SingleEnvironment) -> np.ndarray:
+    """Return all that moves, mocap bodies included."""
     import mujoco
 
-    scalar = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
-    environment = task.make_single(seed)
-    try:
-        model = environment.model
-        chosen = [i for i in range(model.njnt) if int(model.jnt_type[i]) in scalar]
-        addresses = model.jnt_qposadr[chosen]
-        observation, _ = environment.reset(seed=seed)
-        positions, rewards, ended = [environment.data.qpos[addresses].copy()], [0.0], False
-        while not ended and len(rewards) <= task.episode_steps:
-            observation, reward, terminated, truncated, _ = environment.step(
-                act(observation[None])[0]
-            )
-            positions.append(environment.data.qpos[addresses].copy())
-            rewards.append(float(reward))
-            ended = terminated or truncated
-        count = len(rewards)
-        return Recording(
-            np.arange(count) * task.control_step,
-            tuple(model.joint(i).name for i in chosen),
-            np.stack(positions),
-            [task.name] * count,
-            [policy] * count,
-            np.array(rewards),
-            [0] * count,
-        )
-    finally:
-        environment.close()
+    from pwm_core.tasks.task import STATE
+
+    state = np.empty(mujoco.mj_stateSize(environment.model, STATE))
+    mujoco.mj_getState(environment.model, environment.data, state, STATE)
+    return state

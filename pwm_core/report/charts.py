@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from itertools import pairwise
 
@@ -22,6 +22,8 @@ class Line:
     points: Sequence[Point]
     colour: int
     dashed: bool = False
+    band: Sequence[tuple[float, float, float]] = ()
+    """``(x, low, high)``: the interval around the curve."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,17 @@ class Bar:
     interval: tuple[float, float] | None = None
     dots: Sequence[float] = ()
     strong: bool = False
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A row of a comparison: a bar, and what it is held against as marks."""
+
+    label: str
+    value: float
+    interval: tuple[float, float] | None
+    marks: Sequence[tuple[float, int]]
+    """``(value, colour)``"""
 
 
 @dataclass(frozen=True)
@@ -158,6 +171,7 @@ def line_chart(
     for tick in x.ticks():
         parts.append(_text(x(tick), bottom + 17, plain_number(tick), "tick"))
     parts.append(_text((left + right) / 2, height - 6, x_label, "label"))
+    parts += [_area(line.band, x, y, line.colour) for line in lines if line.band]
     for line in lines:
         css = f"line s{line.colour % SERIES}" + (" dashed" if line.dashed else "")
         parts.append(_path(line.points, x, y, css))
@@ -170,7 +184,13 @@ def line_chart(
 
 def _drawable(line: Line, log: bool) -> Line:
     points = [(a, b) for a, b in line.points if math.isfinite(b) and (b > 0 or not log)]
-    return Line(line.label, points, line.colour, line.dashed)
+    return replace(line, points=points)
+
+
+def _area(band: Sequence[tuple[float, float, float]], x: Scale, y: Scale, colour: int) -> str:
+    edge = [(a, high) for a, _, high in band] + [(a, low) for a, low, _ in reversed(band)]
+    corners = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in edge)
+    return f'<polygon class="band s{colour % SERIES}" points="{corners}"/>'
 
 
 def covering_tightly(values: Sequence[float], start: float, stop: float) -> Scale:
@@ -201,7 +221,8 @@ def bar_chart(
     return _svg(width, height, x_label, parts)
 
 
-def _bar(bar: Bar, x: Scale, middle: float, value: str) -> list[str]:
+def _bar(bar: Bar, x: Scale, middle: float, value: str, at: float | None = None) -> list[str]:
+    """Return a bar; its value is written behind it, or at pixel ``at``."""
     css = "bar strong" if bar.strong else "bar"
     zero, end = x(0.0), x(bar.value)
     parts = [
@@ -217,8 +238,40 @@ def _bar(bar: Bar, x: Scale, middle: float, value: str) -> list[str]:
         parts.append(_rule(low, middle, high, middle, "whisker"))
         parts += [_rule(at, middle - 5, at, middle + 5, "whisker") for at in (low, high)]
     place = max(end, *(x(v) for v in (*(bar.interval or ()), *bar.dots)), end)
-    parts.append(_text(place + 7, middle + 4, value, "value", "start"))
+    written = place + 7 if at is None else at
+    parts.append(_text(written, middle + 4, value, "value", "start"))
     return parts
+
+
+def comparison_chart(
+    rows: Sequence[Comparison], x_label: str, number: Callable[[float], str] = plain_number
+) -> str:
+    """Return a wide chart: a bar with whisker per row, marks for what it is held against."""
+    width, left, right, each = 880, 200, 816, 24
+    bottom = 6 + each * len(rows)
+    ends = [0.0, *(v for r in rows for v in (r.value, *(r.interval or ()), *_values(r.marks)))]
+    x = Scale(min(ends), max(ends) * 1.02 or 1.0, left, right)
+    parts = []
+    for tick in x.ticks(6):
+        parts.append(_rule(x(tick), 4, x(tick), bottom, "grid"))
+        parts.append(_text(x(tick), bottom + 16, plain_number(tick), "tick"))
+    parts.append(_text((left + right) / 2, bottom + 34, x_label, "label"))
+    for index, row in enumerate(rows):
+        middle = 6 + each * (index + 0.5)
+        bar = Bar(row.label, row.value, row.interval)
+        parts += _bar(bar, x, middle, number(row.value), at=right + 4)
+        for value, colour in row.marks:
+            parts.append(_diamond(x(value), middle, colour))
+    return _svg(width, bottom + 40, x_label, parts)
+
+
+def _values(marks: Sequence[tuple[float, int]]) -> list[float]:
+    return [value for value, _ in marks]
+
+
+def _diamond(x: float, y: float, colour: int) -> str:
+    corners = f"{x:.1f},{y - 6:.1f} {x + 5:.1f},{y:.1f} {x:.1f},{y + 6:.1f} {x - 5:.1f},{y:.1f}"
+    return f'<polygon class="mark s{colour % SERIES}" points="{corners}"/>'
 
 
 def trace_chart(

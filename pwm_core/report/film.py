@@ -7,7 +7,8 @@ These functions run in worker processes that :func:`pwm_core.rendering.use_rende
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -17,11 +18,15 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pwm_core.rendering import Recording, record_episode, render_states
+from pwm_core.rendering import Recording, record_episode, render_positions, render_states
 
 FILM_RATE = 25.0
 """Pictures per second: every second decision of a 50 Hz task."""
 FILM_SIZE = 640, 360
+SMALL_FILM_SIZE = 384, 216
+"""Where there are many films on a page."""
+FILM_SECONDS = 10.0
+"""Longest film of an episode."""
 GIF_SIZE = 320, 180
 GIF_RATES = (12.5, 10.0, 5.0, 4.0, 2.5)
 """Pictures per second, tried until the file is small enough."""
@@ -113,29 +118,24 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), size)
 
 
-def pictures(marks: Marks, rate: float, size: tuple[int, int]) -> Iterator[Image.Image]:
+Draw = Callable[[list[int], tuple[int, int]], Iterator[np.ndarray]]
+"""``draw(rows, (width, height))`` yields a picture of each of these moments of a recording."""
+
+
+def pictures(marks: Marks, draw: Draw, rate: float, size: tuple[int, int]) -> Iterator[Image.Image]:
     """Yield the film's pictures, ``rate`` per second of simulated time."""
-    from pwm_core.tasks import get_task
-
-    recording = marks.recording
-    environment = get_task(recording.task[0]).make_single(0)
-    try:
-        rows = recording.at(rate)
-        states = recording.positions[rows]
-        drawn = render_states(environment.model, recording.joints, states, *size)
-        for row, picture in zip(rows, drawn, strict=True):
-            yield marks.draw(picture, row)
-    finally:
-        environment.close()
+    rows = marks.recording.at(rate)
+    for row, picture in zip(rows, draw(rows, size), strict=True):
+        yield marks.draw(picture, row)
 
 
-def write_film(marks: Marks, out: Path) -> None:
+def write_film(marks: Marks, draw: Draw, out: Path, size: tuple[int, int] = FILM_SIZE) -> None:
     """Write an H.264 film that every browser plays."""
     import imageio_ffmpeg
 
     writer = imageio_ffmpeg.write_frames(
         str(out),
-        FILM_SIZE,
+        size,
         fps=FILM_RATE,
         codec="libx264",
         pix_fmt_out="yuv420p",
@@ -144,17 +144,17 @@ def write_film(marks: Marks, out: Path) -> None:
     )
     writer.send(None)
     try:
-        for image in pictures(marks, FILM_RATE, FILM_SIZE):
+        for image in pictures(marks, draw, FILM_RATE, size):
             writer.send(image.tobytes())
     finally:
         writer.close()
 
 
-def write_gif(marks: Marks, out: Path, limit: int) -> None:
+def write_gif(marks: Marks, draw: Draw, out: Path, limit: int) -> None:
     """Write a looping GIF below ``limit`` bytes, with fewer pictures per second if need be."""
     images: list[Image.Image] = []
     for rate in GIF_RATES:
-        images = list(pictures(marks, rate, GIF_SIZE))
+        images = list(pictures(marks, draw, rate, GIF_SIZE))
         palette = _palette(images)
         reduced = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
         reduced[0].save(
@@ -186,9 +186,9 @@ def _palette(images: list[Image.Image]) -> Image.Image:
 
 
 def render_episode(
-    policy_file: Path, seed: int, names: tuple[str, ...], out: Path
+    policy_file: Path, seed: int, names: tuple[str, ...], size: tuple[int, int], out: Path
 ) -> dict[str, Any]:
-    """Film one real episode of a policy; return its ``return``, ``seconds`` and ``seed``."""
+    """Film the beginning of a real episode; return its ``return``, ``seconds`` and ``seed``."""
     import torch
 
     from pwm_core.evaluation.episodes import deterministic
@@ -198,8 +198,17 @@ def render_episode(
     torch.set_num_threads(1)
     trained = TrainedPolicy.load(policy_file)
     task = get_task(trained.task.name)
-    recording = record_episode(task, deterministic(trained.policy), task.name, seed)
-    write_film(Marks(recording, names), out)
+    environment = task.make_single(seed)
+    try:
+        act = deterministic(trained.policy)
+        recording, states = record_episode(environment, task, act, task.name, seed)
+
+        def draw(rows: list[int], size: tuple[int, int]) -> Iterator[np.ndarray]:
+            return render_states(environment, states[rows], *size)
+
+        write_film(Marks(recording.until(FILM_SECONDS), names), draw, out, size)
+    finally:
+        environment.close()
     return {
         "return": float(recording.reward.sum()),
         "seconds": float(recording.time[-1]),
@@ -209,16 +218,30 @@ def render_episode(
 
 def render_session(live: Path, names: tuple[str, ...], out: Path) -> dict[str, Any]:
     """Film the live session recorded in ``live``; return its ``seconds``."""
-    recording = _session(live)
-    write_film(Marks(recording, names), out)
+    with _session(live) as (recording, draw):
+        write_film(Marks(recording, names), draw, out)
     return {"seconds": float(recording.time[-1] - recording.time[0])}
 
 
 def render_session_gif(live: Path, names: tuple[str, ...], limit: int, out: Path) -> dict[str, Any]:
     """Make the small GIF of the live session; return its size in ``bytes``."""
-    write_gif(Marks(_session(live), names), out, limit)
+    with _session(live) as (recording, draw):
+        write_gif(Marks(recording, names), draw, out, limit)
     return {"bytes": out.stat().st_size}
 
 
-def _session(live: Path) -> Recording:
-    return Recording.from_frames(json.loads(live.read_text())["frames"])
+@contextmanager
+def _session(live: Path) -> Iterator[tuple[Recording, Draw]]:
+    """Read a live session; it is drawn on its task's model from the positions of its joints."""
+    from pwm_core.tasks import get_task
+
+    recording = Recording.from_frames(json.loads(live.read_text())["frames"])
+    environment = get_task(recording.task[0]).make_single(0)
+
+    def draw(rows: list[int], size: tuple[int, int]) -> Iterator[np.ndarray]:
+        return render_positions(environment, recording.joints, recording.positions[rows], *size)
+
+    try:
+        yield recording, draw
+    finally:
+        environment.close()

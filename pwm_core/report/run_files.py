@@ -12,11 +12,12 @@ from typing import Any
 from pwm_core.checkpoint import CheckpointError, load_checkpoint
 from pwm_core.data.dataset import Dataset, DatasetError
 from pwm_core.data.summary import behaviour_rows
+from pwm_core.evaluation.score import POLICY, Score
+from pwm_core.evaluation.summary import Summary, authors, summarise
 from pwm_core.files import sha256
 from pwm_core.run_directory import read_metrics
 
-POLICY = "extracted policy"
-"""Controller name of policies in ``evaluation.json``."""
+POLICY_FILE = "policy.safetensors"
 
 
 @dataclass(frozen=True)
@@ -70,18 +71,53 @@ class RunFiles:
         return _stage(self.path / "world_model", "world_model.safetensors")
 
     @cached_property
+    def trainings(self) -> dict[str, list[Stage]]:
+        """Extraction runs by task, a run per training seed, in the order of their paths.
+
+        They lie in ``policies/TASK`` or, for several seeds, in ``policies/…/TASK``.
+        """
+        found: dict[str, list[Stage]] = {}
+        for folder in sorted((self.path / "policies").glob("**/")):
+            if stage := _stage(folder, POLICY_FILE):
+                found.setdefault(folder.name, []).append(stage)
+        return found
+
+    @cached_property
     def policies(self) -> dict[str, Stage]:
-        """Extraction runs by task."""
-        found = {
-            folder.name: _stage(folder, "policy.safetensors")
-            for folder in sorted((self.path / "policies").glob("*"))
-            if folder.is_dir()
-        }
-        return {task: stage for task, stage in found.items() if stage}
+        """The extraction run to show of each task: the middle one by mean return."""
+        return {task: self._middle(stages) for task, stages in self.trainings.items()}
+
+    def _middle(self, stages: list[Stage]) -> Stage:
+        means = {score.policy: score.mean for score in self.scores if score.policy}
+        judged = [s for s in stages if s.result and sha256(s.path / POLICY_FILE) in means]
+        if not judged:
+            return stages[0]
+        judged.sort(key=lambda stage: means[sha256(stage.path / POLICY_FILE)])
+        return judged[(len(judged) - 1) // 2]
 
     @cached_property
     def evaluation(self) -> dict[str, Any] | None:
         return _json(self.path / "evaluation.json")
+
+    @cached_property
+    def scores(self) -> list[Score]:
+        """What ``pwm eval`` measured; empty where it cannot be read."""
+        try:
+            return [Score.from_json(stored) for stored in (self.evaluation or {})["scores"]]
+        except (KeyError, TypeError):
+            return []
+
+    @cached_property
+    def summaries(self) -> list[Summary]:
+        """The scores per task and controller, the authors' among them."""
+        tasks = dict.fromkeys(score.task for score in self.scores)
+        suite = (self.evaluation or {}).get("published")
+        return summarise(self.scores) + (authors(tasks, suite) if suite else [])
+
+    def summary(self, task: str, controller: str) -> Summary | None:
+        """Return what ``controller`` earned on ``task`` over its training seeds."""
+        found = [s for s in self.summaries if (s.task, s.controller) == (task, controller)]
+        return found[0] if found else None
 
     @cached_property
     def lockstep(self) -> dict[str, Any] | None:
@@ -123,37 +159,31 @@ class RunFiles:
 
     @property
     def stages(self) -> list[Stage]:
-        return [*([self.world_model] if self.world_model else []), *self.policies.values()]
+        extractions = [stage for stages in self.trainings.values() for stage in stages]
+        return [*([self.world_model] if self.world_model else []), *extractions]
 
-    def score(self, task: str, controller: str) -> dict[str, Any] | None:
-        """Return the evaluation's entry for ``controller`` on ``task``."""
-        scores = (self.evaluation or {}).get("scores", [])
-        chosen = [s for s in scores if (s["task"], s["controller"]) == (task, controller)]
-        return chosen[0] if chosen else None
-
-    def policy_score(self, task: str) -> dict[str, Any] | None:
-        """Return the evaluation's entry for the policy of ``task`` that lies here now."""
-        scores = (self.evaluation or {}).get("scores", [])
-        chosen = [s for s in scores if (s["task"], s["controller"]) == (task, POLICY)]
+    def policy_score(self, task: str) -> Score | None:
+        """Return the score of the policy of ``task`` that is shown, if it is the one evaluated."""
+        chosen = [s for s in self.scores if (s.task, s.controller) == (task, POLICY)]
         if file := self.policy_file(task):
             digest = sha256(file)
-            chosen = [score for score in chosen if score.get("policy") == digest]
+            chosen = [score for score in chosen if score.policy == digest]
         return chosen[0] if chosen else None
 
     def policy_file(self, task: str) -> Path | None:
-        """Return the extracted policy of ``task`` when extraction has ended."""
+        """Return the policy of ``task`` that is shown, when its extraction has ended."""
         stage = self.policies.get(task)
-        return stage.path / "policy.safetensors" if stage and stage.result else None
+        return stage.path / POLICY_FILE if stage and stage.result else None
 
     def damaged(self) -> list[str]:
         """Return a sentence for each part that is there but cannot be read."""
         names = "evaluation.json", "stages.json", "seeds.json"
         records = [self.path / name for name in names]
         records += [self.lockstep_path, self.live_path, *self.path.glob("world_model/config.json")]
-        records += self.path.glob("policies/*/config.json")
+        records += self.path.glob("policies/**/config.json")
         found = [f"{p} is not whole" for p in records if p.is_file() and _json(p) is None]
         weight_files = [*self.path.glob("world_model/*.safetensors")]
-        weight_files += self.path.glob("policies/*/*.safetensors")
+        weight_files += self.path.glob(f"policies/**/{POLICY_FILE}")
         for weights in weight_files:
             try:
                 load_checkpoint(weights)
@@ -172,7 +202,7 @@ class RunFiles:
         names = (
             "data/dataset.json",
             "world_model/*.json*",
-            "policies/*/*.json*",
+            "policies/**/*.json*",
             "evaluation.json",
             "ros/*.json",
             "bundles/*.onnx",

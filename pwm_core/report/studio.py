@@ -13,11 +13,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pwm_core.evaluation.score import POLICY
+from pwm_core.evaluation.summary import Summary
 from pwm_core.progress import ProgressDisplay
 from pwm_core.rendering import find_renderer, use_renderer
-from pwm_core.report.film import render_episode, render_session, render_session_gif
+from pwm_core.report.film import (
+    FILM_SIZE,
+    SMALL_FILM_SIZE,
+    render_episode,
+    render_session,
+    render_session_gif,
+)
 from pwm_core.report.run_files import RunFiles
 
+LARGE_FILMS = 4
+"""Up to so many films of episodes are large."""
 GIF_LIMIT = 350_000
 """Largest GIF in bytes: it lies in a README."""
 NO_RENDERER = (
@@ -55,8 +65,8 @@ class _Job:
     suffix: str
 
 
-def make_films(run: RunFiles, videos: bool, gif: bool) -> Films:
-    """Make the films of ``run``'s policies and live session, and the small GIF of the latter."""
+def make_films(run: RunFiles, videos: int, gif: bool) -> Films:
+    """Make the films of up to ``videos`` policies and of the live session, and its small GIF."""
     jobs = _jobs(run, videos, gif)
     if not jobs:
         return Films()
@@ -71,19 +81,37 @@ def make_films(run: RunFiles, videos: bool, gif: bool) -> Films:
     return Films(made.get("live session"), episodes, made.get("GIF"), tuple(problems))
 
 
-def _jobs(run: RunFiles, videos: bool, gif: bool) -> list[_Job]:
+def _jobs(run: RunFiles, videos: int, gif: bool) -> list[_Job]:
     jobs = []
     if videos and run.live:
         jobs.append(_Job("live session", render_session, (run.live_path, run.names), ".mp4"))
     if gif and run.live:
         arguments = (run.live_path, run.names, GIF_LIMIT)
         jobs.append(_Job("GIF", render_session_gif, arguments, ".gif"))
-    for task in run.policies if videos else ():
+    filmed = _filmed(run, videos)
+    size = FILM_SIZE if len(filmed) <= LARGE_FILMS else SMALL_FILM_SIZE
+    for task in filmed:
         if policy := run.policy_file(task):
             score = run.policy_score(task)
-            seed = score["seeds"][0] if score else 0
-            jobs.append(_Job(task, render_episode, (policy, seed, run.names), ".mp4"))
+            seed = score.seeds[0] if score else 0
+            jobs.append(_Job(task, render_episode, (policy, seed, run.names, size), ".mp4"))
     return jobs
+
+
+def _filmed(run: RunFiles, videos: int) -> list[str]:
+    """Return the tasks to film: where there are too many, from the best score to the worst."""
+    tasks = [task for task in run.policies if run.policy_file(task)]
+    if len(tasks) <= videos:
+        return tasks
+    summaries = {task: run.summary(task, POLICY) for task in tasks}
+    ranked = sorted(tasks, key=lambda task: -_score(summaries[task]))
+    places = {round(i * (len(tasks) - 1) / max(videos - 1, 1)) for i in range(videos)}
+    return [task for place, task in enumerate(ranked) if place in places]
+
+
+def _score(summary: Summary | None) -> float:
+    """Return a figure to rank tasks by; tasks without a score come last."""
+    return summary.score if summary and summary.score is not None else -1.0
 
 
 def _run(jobs: list[_Job], backend: str) -> tuple[dict[str, Film], list[str]]:

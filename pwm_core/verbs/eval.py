@@ -78,13 +78,14 @@ class Evaluate:
         scores += self._run(jobs, tasks, dataset)
         scores.sort(key=lambda score: tasks.index(score.task))
         summaries = summarise(scores)
+        suite = None
         if self.published != "none":
             suite = suite_of(tasks) if self.published == "auto" else self.published
             summaries += authors(tasks, suite)
             summaries.sort(key=lambda summary: tasks.index(summary.task))
         overall = overall_rows(summaries)
         if self.out:
-            kept = record(scores) | {"summary": plain(summaries), "overall": overall}
+            kept = record(scores, suite) | {"summary": plain(summaries), "overall": overall}
             write_atomically(self.out, json.dumps(kept, indent=1))
         self._print([row(summary) for summary in summaries], overall)
         return 0
@@ -192,9 +193,10 @@ def overall_rows(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
     return rows
 
 
-def record(scores: Sequence[Score]) -> dict[str, Any]:
-    """Return every return and where it comes from, JSON-ready."""
+def record(scores: Sequence[Score], suite: str | None = None) -> dict[str, Any]:
+    """Return every return and where it comes from, JSON-ready; ``suite``: the authors' scores."""
     return {
+        "published": suite,
         "scores": [score.to_json() for score in scores],
         "git": git_revision(),
         "machine": machine(),

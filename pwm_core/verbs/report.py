@@ -29,8 +29,8 @@ class Report:
     """Directory with data, world_model, policies, evaluation.json, bundles, ros, stages.json."""
     out: Path | None = None
     """File to write; report.html in the run's directory by default."""
-    videos: bool = True
-    """Draw and embed videos of the policies and of the live session."""
+    videos: int = 12
+    """Most policies to film, from the best to the worst; 0 leaves out all videos."""
     gif: Path | None = None
     """Also write a GIF of the live session, small enough for a README."""
     json: bool = False

@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from html import escape
 
+import numpy as np
+
+from pwm_core.evaluation.score import POLICY
+from pwm_core.evaluation.summary import AUTHORS
 from pwm_core.extraction.diagnosis import exploited
 from pwm_core.pretraining.quality import REWARD_ERROR_LIMIT, too_poor
 from pwm_core.progress import clock
@@ -14,7 +18,7 @@ from pwm_core.report.charts import percent
 from pwm_core.report.markup import tiles, warning
 from pwm_core.report.run_files import RunFiles
 from pwm_core.report.sections.data import short_revision
-from pwm_core.report.sections.evaluation import rivals
+from pwm_core.report.sections.evaluation import FEW, best_clone, rivals
 from pwm_core.report.sections.ros import agreement
 
 Tile = tuple[str, str, str]
@@ -37,9 +41,12 @@ def doubts(run: RunFiles) -> list[str]:
     found = []
     if run.world_model and run.world_model.result:
         found.append(too_poor(run.world_model.result["quality"]))
-    for task, stage in run.policies.items():
-        problem = exploited(stage.result["record"]["training"]) if stage.result else None
-        found.append(f"{task}: {problem}" if problem else None)
+    for task, stages in run.trainings.items():
+        done = [stage.result["record"]["training"] for stage in stages if stage.result]
+        problems = [problem for problem in map(exploited, done) if problem]
+        if problems:
+            of = f" ({len(problems)} of {len(done)} training seeds)" if len(done) > 1 else ""
+            found.append(f"{task}: {problems[0]}{of}")
     return [problem for problem in found if problem]
 
 
@@ -65,17 +72,32 @@ def _origin(run: RunFiles) -> str:
 
 
 def _tiles(run: RunFiles) -> Iterator[Tile]:
-    for task in run.tasks:
-        if score := run.policy_score(task):
-            yield task, f"{score['mean']:.0f}", f"mean return; {rivals(run, task)}"
+    yield from _policy_tiles(run)
     if run.world_model and run.world_model.result:
         error = run.world_model.result["quality"]["reward_error"]
         remark = f"held-out reward error; trusted up to {percent(REWARD_ERROR_LIMIT)}"
-        yield "World model", percent(error), remark
+        yield "World model", "unknown" if error is None else percent(error), remark
     yield from _ros_tiles(run)
     if run.stage_seconds:
         total = sum(seconds for _, seconds in run.stage_seconds)
         yield "Whole path", clock(total), f"min:s, {len(run.stage_seconds)} stages"
+
+
+def _policy_tiles(run: RunFiles) -> Iterator[Tile]:
+    judged = [s for s in run.summaries if s.controller == POLICY]
+    if len(judged) <= FEW:
+        for mine in judged:
+            seeds = f" of {mine.training_seeds} seeds" if mine.training_seeds > 1 else ""
+            yield mine.task, f"{mine.mean:.0f}", f"mean return{seeds}; {rivals(run, mine.task)}"
+        return
+    beaten = [mine.mean > clone.mean for mine in judged if (clone := best_clone(run, mine.task))]
+    if beaten:
+        yield "Better than the best clone", f"{sum(beaten)} of {len(beaten)}", "tasks, mean return"
+    scores = [(mine.score, run.summary(mine.task, AUTHORS)) for mine in judged]
+    both = [(mine, authors.score) for mine, authors in scores if mine is not None and authors]
+    if both:
+        remark = f"over {len(both)} tasks; the authors' {np.mean([a for _, a in both]):.3f}"
+        yield "Mean score", f"{np.mean([mine for mine, _ in both]):.3f}", remark
 
 
 def _ros_tiles(run: RunFiles) -> Iterator[Tile]:

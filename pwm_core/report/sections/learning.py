@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pwm_core.pretraining.quality import REWARD_ERROR_LIMIT
+from pwm_core.pretraining.quality import REWARD_ERROR_LIMIT, quality_row, too_poor
 from pwm_core.report import commands
 from pwm_core.report.charts import Line, line_chart, percent
 from pwm_core.report.markup import figure, grid, note, table
@@ -57,44 +57,94 @@ def _horizon(latent: list[tuple[float, list[float]]]) -> str:
 
 
 def _quality(stage: Stage, quality: dict[str, Any]) -> str:
-    latent = quality["latent_error"]
     config = stage.config.get("config", {})
     rows = [
-        ["reward error", percent(quality["reward_error"])],
-        ["latent error, 1 step", percent(latent[0])],
-        [f"latent error, {len(latent)} steps", percent(latent[-1])],
+        *([name, value] for name, value in quality_row(quality).items()),
         ["updates", str(config.get("updates", "–"))],
         ["transitions per update", str(config.get("transitions", "–"))],
     ]
     caption = f"The world model as saved. Errors: {RELATIVE}."
-    return table(("figure", "value"), rows, caption)
+    return table(("figure", "value"), rows, caption) + _task_errors(quality.get("tasks", {}))
+
+
+def _task_errors(tasks: dict[str, dict[str, Any]]) -> str:
+    """Return a table of the errors of each task, the worst first."""
+    if len(tasks) < 2:
+        return ""
+    ranked = sorted(tasks.items(), key=lambda item: -(item[1]["reward_error"] or 0.0))
+    rows = [quality_row(quality) for _, quality in ranked]
+    cells = [
+        [task, *row.values(), "no" if too_poor(quality) else "yes"]
+        for (task, quality), row in zip(ranked, rows, strict=True)
+    ]
+    caption = (
+        f"Errors of the world model on each task: {RELATIVE}. Trusted: reward error known and up "
+        f"to {percent(REWARD_ERROR_LIMIT)}."
+    )
+    return table(("task", *rows[0], "trusted"), cells, caption)
 
 
 def policies(run: RunFiles) -> str:
-    """Return imagined and real return over iterations, per task."""
+    """Return imagined and real return over iterations, per task, and what the runs show."""
     command = commands.extract(run.path)
     if not run.policies:
         return note("No policy has been extracted.", command)
     parts = [
         note(f"Extraction of {task} has not ended.", command)
-        for task, stage in run.policies.items()
-        if not stage.result
+        for task, stages in run.trainings.items()
+        if not all(stage.result for stage in stages)
     ]
     parts.append(grid([_returns(run, task) for task, s in run.policies.items() if s.metrics]))
+    return "".join([*parts, _gaps(run), _diagnosis(run)])
+
+
+def _gaps(run: RunFiles) -> str:
     rows = [
-        [task, f"{done['imagined_return']:.1f}", _real(done), _gap(done)]
-        for task, stage in run.policies.items()
+        [task, seed_of(stage), f"{done['imagined_return']:.1f}", _real(done), _gap(done)]
+        for task, stages in run.trainings.items()
+        for stage in stages
         if stage.result
         for done in [stage.result["record"]["training"]]
     ]
-    if rows:
-        caption = (
-            "Mean return of whole episodes, no unit, at the end of extraction, from the same start "
-            "states in the world model and in the real simulator. Gap: imagined above real, share "
-            "of the imagined; a policy that exploits its model shows a large one."
-        )
-        parts.append(table(("task", "imagined", "real", "gap"), rows, caption))
-    return "".join(parts)
+    if not rows:
+        return ""
+    caption = (
+        "Mean return of whole episodes, no unit, at the end of extraction, from the same start "
+        "states in the world model and in the real simulator. Gap: imagined above real, share "
+        "of the imagined; a policy that exploits its model shows a large one."
+    )
+    return table(("task", "seed", "imagined", "real", "gap"), rows, caption)
+
+
+def _diagnosis(run: RunFiles) -> str:
+    """Return what is wrong with the extractions, with the advice that goes with it."""
+    found: dict[tuple[str, str], list[tuple[str, dict[str, str]]]] = {}
+    for task, stages in run.trainings.items():
+        for stage in stages:
+            for finding in stage.result["record"].get("diagnosis", []) if stage.result else []:
+                entry = seed_of(stage), finding
+                found.setdefault((task, finding["signature"]), []).append(entry)
+    if not found:
+        return ""
+    rows = [
+        [
+            task,
+            signature,
+            ", ".join(seed for seed, _ in entries),
+            first["evidence"],
+            first["advice"],
+        ]
+        for (task, signature), entries in found.items()
+        for first in [entries[0][1]]
+    ]
+    caption = "Failure signatures found in the extractions; the evidence is the first seed's."
+    columns = ("task", "signature", "seeds", "evidence", "advice")
+    return "<h3>Diagnosis</h3>" + table(columns, rows, caption)
+
+
+def seed_of(stage: Stage) -> str:
+    """Return the training seed of a run as text."""
+    return str(stage.config.get("config", {}).get("seed", "–"))
 
 
 def _real(done: dict[str, float | None]) -> str:
@@ -108,11 +158,17 @@ def _gap(done: dict[str, float | None]) -> str:
 
 
 def _returns(run: RunFiles, task: str) -> str:
-    stage, colour = run.policies[task], run.colour(task)
+    stages = run.trainings[task]
+    colours = [run.colour(task)] if len(stages) == 1 else list(range(len(stages)))
     lines = [
-        Line("real", stage.curve("real_return"), colour),
-        Line("imagined (dashed)", stage.curve("imagined_return"), colour, dashed=True),
+        Line(name, stage.curve(key), colour, dashed=dashed)
+        for stage, colour in zip(stages, colours, strict=True)
+        for name, key, dashed in (
+            ("real", "real_return", False),
+            ("imagined (dashed)", "imagined_return", True),
+        )
     ]
     chart = line_chart(lines, "iterations", "return per episode")
     caption = f"{task}: solid is the real simulator, dashed what the world model imagines."
-    return figure(chart, caption, [(task, colour)])
+    names = [task] if len(stages) == 1 else [f"seed {seed_of(stage)}" for stage in stages]
+    return figure(chart, caption, list(zip(names, colours, strict=True)))

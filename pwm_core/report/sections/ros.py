@@ -39,9 +39,9 @@ def _evaluated(run: RunFiles) -> float | None:
     if not run.lockstep:
         return None
     score = run.policy_score(run.lockstep["task"])
-    if not score or run.lockstep["seed"] not in score["seeds"]:
+    if not score or run.lockstep["seed"] not in score.seeds:
         return None
-    return score["returns"][score["seeds"].index(run.lockstep["seed"])]
+    return score.returns[score.seeds.index(run.lockstep["seed"])]
 
 
 def ros(run: RunFiles) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pwm_core.report import commands
+from pwm_core.report.film import FILM_SECONDS
 from pwm_core.report.markup import figure, grid, note, paragraph, stage, video
 from pwm_core.report.run_files import RunFiles
 from pwm_core.report.studio import Films
@@ -21,9 +22,10 @@ def videos(run: RunFiles, films: Films) -> str:
         session = figure(video(films.session.data, "live session"), caption)
     for task, film in films.episodes.items():
         facts = film.facts
+        part = f"; its first {FILM_SECONDS:.0f} s" if facts["seconds"] > FILM_SECONDS else ""
         caption = (
-            f"{task}: one episode of the extracted policy in the real simulator, "
-            f"seed {facts['seed']}, return {facts['return']:.0f}, {facts['seconds']:.0f} s."
+            f"{task}: one episode of the extracted policy in the real simulator, seed "
+            f"{facts['seed']}, return {facts['return']:.0f}, {facts['seconds']:.0f} s{part}."
         )
         episodes.append(figure(video(film.data, task), caption))
     parts = [stage(session, episodes) if session and episodes else grid([session, *episodes])]

@@ -36,11 +36,11 @@ def write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content))
 
 
-def write_stage(path: Path, stage: str, metrics: list[dict[str, Any]]) -> None:
+def write_stage(path: Path, stage: str, metrics: list[dict[str, Any]], seed: int = 17) -> None:
     machine = {"cpus": 2, "platform": "Made-Up-1", "python": "3.11", "torch": "2.9", "cuda": None}
     config = {
         "stage": stage,
-        "config": {"seed": 17, "updates": 20, "transitions": 64},
+        "config": {"seed": seed, "updates": 20, "transitions": 64},
         "inputs": {"dataset": "0" * 64},
         "git": "0123456789abcdef",
         "machine": machine,
@@ -61,12 +61,19 @@ def write_data(path: Path) -> None:
             writer.append(info.name, behaviour, seed, observation, action, rng.uniform(size=3))
 
 
-def write_policy(path: Path, task: str) -> None:
-    torch.manual_seed(0)
+def write_policy(
+    path: Path,
+    task: str,
+    training: dict[str, float] | None = None,
+    diagnosis: list[dict[str, str]] | None = None,
+    seed: int = 0,
+) -> None:
+    torch.manual_seed(seed)
     info = TaskInfo.of(get_task(task))
     described = {"model": vars(SIZES["tiny"]), "hidden": [8], "sigma_floor": 0.24}
-    training = {"imagined_return": 810.0, "real_return": 800.0}
-    policy = TrainedPolicy(build_policy(info, described), info, described, {"training": training})
+    training = training or {"imagined_return": 810.0, "real_return": 800.0}
+    record = {"training": training, "diagnosis": diagnosis or []}
+    policy = TrainedPolicy(build_policy(info, described), info, described, record)
     policy.save(path / "policy.safetensors")
 
 
@@ -164,4 +171,56 @@ def run_path(tmp_path: Path) -> Path:
     write_json(run / "stages.json", {"stages": stages})
     (run / "bundles").mkdir()
     (run / "bundles/swingup.onnx").write_bytes(b"made up")
+    return run
+
+
+MANY = {
+    "cartpole-swingup": (800.0, 500.0, 300.0),
+    "cartpole-balance": (900.0, 700.0, 400.0),
+    "pendulum-swingup": (700.0, 600.0, 200.0),
+    "walker-walk": (600.0, 500.0, 100.0),
+    "mw-drawer-open": (0.5, 0.8, 0.2),
+}
+"""Made-up scores of policy, clone and data; success for Meta-World."""
+
+
+def many_scores(policies: Path) -> dict[str, Any]:
+    scores = []
+    for task, (policy, clone, data) in MANY.items():
+        for seed in range(3):
+            file = policies / f"seed{seed}" / task / "policy.safetensors"
+            rest = {"policy": sha256(file), "training_seed": seed, "decision_ms": (0.12, 0.34)}
+            scores.append(many_score(task, "extracted policy", policy * (0.9 + 0.1 * seed), rest))
+        scores.append(many_score(task, "cloning, best tenth", clone, {}))
+        scores.append(many_score(task, "data, mean", data, {}))
+    return record(scores, "mt80")
+
+
+def many_score(task: str, controller: str, value: float, rest: dict[str, Any]) -> Score:
+    """A score of ten episodes, all the same; ``value`` is the success of a Meta-World task."""
+    if not task.startswith("mw-"):
+        return Score(task, controller, (value,) * 10, tuple(range(10)), **rest)
+    success = tuple(i < round(10 * value) for i in range(10))
+    return Score(task, controller, (500 * value,) * 10, tuple(range(10)), success=success, **rest)
+
+
+@pytest.fixture
+def many_path(tmp_path: Path) -> Path:
+    """A run's directory of five tasks, three training seeds each."""
+    run = tmp_path / "many"
+    quality = {"reward_error": 0.01, "latent_error": [0.01, 0.02]}
+    tasks = dict.fromkeys(MANY, quality) | {"walker-walk": quality | {"reward_error": 0.17}}
+    write_stage(run / "world_model", "pretrain", [])
+    header = {"kind": "world_model", "quality": quality | {"tasks": tasks}}
+    save_checkpoint(run / "world_model/world_model.safetensors", {"w": torch.ones(2)}, header)
+    for seed in range(3):
+        for task in MANY:
+            folder = run / "policies" / f"seed{seed}" / task
+            curve = [{"step": s, "real_return": s + 1.0, "imagined_return": 2.0} for s in (0, 9)]
+            write_stage(folder, "extract", curve, seed)
+            exploits = (task, seed) == ("cartpole-swingup", 2)
+            training = {"imagined_return": 900.0, "real_return": 300.0 if exploits else 890.0}
+            finding = {"signature": "model exploitation", "evidence": "e", "advice": "Train longer"}
+            write_policy(folder, task, training, [finding] if exploits else [], seed)
+    write_json(run / "evaluation.json", many_scores(run / "policies"))
     return run

@@ -79,7 +79,7 @@ def test_a_film_that_fails_is_a_remark(
 ) -> None:
     shutil.rmtree(run_path / "policies")
     monkeypatch.setattr(studio, "find_renderer", lambda: "no-such-backend")
-    films = studio.make_films(RunFiles(run_path), videos=True, gif=False)
+    films = studio.make_films(RunFiles(run_path), videos=12, gif=False)
     assert films.session is None
     assert films.episodes == {}
     assert len(films.problems) == 1
@@ -91,7 +91,7 @@ def test_films_of_a_run(run_path: Path) -> None:
         pytest.skip("neither EGL nor OSMesa draws on this machine")
     (run_path / "policies/cartpole-swingup/policy.safetensors").unlink()
     live = json.loads((run_path / "ros/live.json").read_text())
-    films = make_films(RunFiles(run_path), videos=True, gif=True)
+    films = make_films(RunFiles(run_path), videos=12, gif=True)
     assert films.problems == ()
     assert list(films.episodes) == ["cartpole-balance"]
     assert films.episodes["cartpole-balance"].facts["seed"] == 0

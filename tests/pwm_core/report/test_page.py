@@ -65,7 +65,7 @@ def test_every_part_is_on_the_page(run_path: Path) -> None:
         "Made-Up-1",
         "seed 4, return 777",  # the film
         "801.0",  # evaluation
-        "is above the best episode in its data (612) and above the better clone (533)",
+        "is above the best episode in its data (612) and above the best clone (533)",
         "801.0801",  # lockstep
         "1.0e-04",
         "49.870",  # control loop
@@ -74,8 +74,8 @@ def test_every_part_is_on_the_page(run_path: Path) -> None:
         "A swap to '<no> such & policy' was refused",
         "slider (m)",
         "hinge_1 (rad)",
-        "2.13 %",  # world model
-        "11.1 %",
+        "2.13%",  # world model
+        "11.11%",
         "trusted reward error: 6 %",
         "mpc-0.2",  # data
         "61.5 s",  # stages
@@ -177,7 +177,7 @@ def test_an_evaluation_of_another_policy_is_not_taken_for_this_one(run_path: Pat
     evaluation.write_text(json.dumps({"scores": scores}))
     run = RunFiles(run_path)
     assert run.policy_score("cartpole-swingup") is None
-    assert run.policy_score("cartpole-balance")["mean"] == 801.0
+    assert run.policy_score("cartpole-balance").mean == 801.0
     text = Reader(build_page(run, Films())).text
     assert "cartpole-swingup: the evaluation judged another policy file" in text
     assert "cartpole-balance: the evaluation judged" not in text
@@ -228,7 +228,7 @@ def test_without_a_renderer_the_page_says_so(
 
 def test_videos_can_be_left_out(run_path: Path, tmp_path: Path) -> None:
     out = tmp_path / "elsewhere/page.html"
-    assert main(["report", "--run", str(run_path), "--no-videos", "--out", str(out)]) == 0
+    assert main(["report", "--run", str(run_path), "--videos", "0", "--out", str(out)]) == 0
     assert "video" not in Reader(out.read_text()).names
 
 
@@ -240,3 +240,41 @@ def test_wrong_use_is_an_error_without_a_traceback(
     errors = capsys.readouterr().err
     assert "absent is not a directory" in errors
     assert "no GIF without a live session" in errors
+
+
+def test_many_tasks_and_seeds(many_path: Path) -> None:
+    run = RunFiles(many_path)
+    assert [len(stages) for stages in run.trainings.values()] == [3] * 5
+    assert {stage.path.parent.name for stage in run.policies.values()} == {"seed1"}, "the middle"
+    page = build_page(run, Films())
+    reader = Reader(page)
+    for shown in (
+        "5 of 5 policies beat the mean of their data by half.",
+        "4 of 5 policies beat cloning of the best tenth; not mw-drawer-open.",
+        "0 of 5 policies beat the authors' published score; not cartpole-swingup, ",
+        "Better than the best clone",
+        "4 of 5",
+        "over 5 tasks; the authors' ",
+        "Performance profiles by rliable",
+        "extracted policy (5)",
+        "Errors of the world model on each task",
+        "17.00%",
+        "exploits the world model: imagined return 900, real 300 (1 of 3 training seeds)",
+        "model exploitation",
+        "Train longer",
+        "seed 2",
+        "0.12 / 0.34",
+    ):
+        assert shown in reader.text, shown
+    assert page.count('class="mark ') == 5 * 3, "published, best tenth, mean of the data"
+    assert len(page) < 1_000_000
+
+
+def test_the_films_of_many_tasks_go_from_the_best_to_the_worst(many_path: Path) -> None:
+    run = RunFiles(many_path)
+    scores = {s.task: s.score for s in run.summaries if s.controller == "extracted policy"}
+    ranked = sorted(scores, key=lambda task: -scores[task])
+    assert studio._filmed(run, 3) == [ranked[0], ranked[2], ranked[4]]
+    assert studio._filmed(run, 1) == ranked[:1]
+    assert studio._filmed(run, 0) == []
+    assert sorted(studio._filmed(run, 9)) == sorted(ranked)
