@@ -77,6 +77,7 @@ ENVPOOL_DIFFERS = {
     ),
     "button-press-topdown-wall": "the reward: the package asks for an open gripper, EnvPool for a "
     "closed one",
+    "disassemble": "whether the peg turns the nut during the reset depends on the last episode",
     **dict.fromkeys(("hammer", "shelf-place"), "the goal moves further away with every reset"),
     **dict.fromkeys(
         ("coffee-pull", "coffee-push", "lever-pull"), "the object's quaternion is another one"
