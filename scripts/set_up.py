@@ -292,7 +292,9 @@ class SetUp:
         python = VENV / "bin" / "python"
         project = b"".join(read(name) for name in ("pyproject.toml", "setup.py", TESTED))
         requirements = b"".join(read(name) for name in self.requirements)
-        torch = [line for line in read(TESTED).splitlines() if line.startswith(b"torch==")]
+        pinned = read(TESTED).splitlines()
+        torch = [line for line in pinned if line.startswith(b"torch==")]
+        metaworld = [line for line in pinned if line.startswith(b"metaworld==")]
         index = os.environ.get("TORCH_INDEX", "").encode()
         place = f"{ROOT} {self.ros} {os.environ.get('PYTHON', '')}".encode()
         return [
@@ -301,6 +303,10 @@ class SetUp:
             Stage(
                 "project", "this project and what it needs (downloads about 550 MB)",
                 project, self.install_project, VENV / "bin" / "pwm",
+            ),
+            Stage(
+                "metaworld", "Meta-World beside a newer MuJoCo (downloads about 37 MB)",
+                b"".join(metaworld), self.install_metaworld, VENV / "bin" / "pwm",
             ),
             Stage(
                 "ros", self.about_ros(), requirements, self.install_ros, VENV / "bin" / "colcon",
@@ -372,6 +378,10 @@ class SetUp:
 
     def install_project(self) -> None:
         self.pip_install("--editable", ".[train,data,sac,dev]")
+
+    def install_metaworld(self) -> None:
+        """Leave its requirements out: it pins an older MuJoCo, the others came with the project."""
+        self.pip_install("--no-deps", "metaworld")
 
     def install_ros(self) -> None:
         for stale in (ROS_BUILD, ROS_INSTALL):

@@ -88,6 +88,25 @@ def test_an_interpreter_that_does_not_fit_is_refused_by_name(set_up, monkeypatch
     assert set_up.choose_python() == sys.executable
 
 
+def test_metaworld_is_installed_as_pinned_and_without_its_requirements(set_up, monkeypatch):
+    """It pins an older MuJoCo than the one that is tested."""
+    tested = set_up.ROOT / set_up.TESTED
+    tested.parent.mkdir()
+    tested.write_bytes((SCRIPT.parents[1] / set_up.TESTED).read_bytes())
+    for name in ("pyproject.toml", "setup.py", set_up.WHEELS_CMAKE, "constraints/colcon.txt"):
+        (set_up.ROOT / name).parent.mkdir(exist_ok=True)
+        (set_up.ROOT / name).touch()
+    commands = []
+    made = set_up.SetUp(set_up.Ros("jazzy", native=True), lambda *words: commands.append(words))
+    stages = {stage.name: stage for stage in made.stages()}
+    assert list(stages).index("metaworld") > list(stages).index("project")
+    assert b"metaworld==" in stages["metaworld"].inputs
+    stages["metaworld"].run()
+    (command,) = commands
+    assert command[-2:] == ("--no-deps", "metaworld")
+    assert command[command.index("-c") + 1] == set_up.TESTED
+
+
 def test_packages_cut_short_are_forgotten(set_up, tmp_path):
     for name, complete in (("whole-1.0", True), ("half-2.0", False)):
         metadata = tmp_path / f"{name}.dist-info"
