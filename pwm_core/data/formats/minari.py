@@ -230,8 +230,9 @@ def _buffer(dataset: Dataset, episode: Episode) -> EpisodeBuffer:
     terminations[-1] = trajectory.terminated
     truncations = np.zeros(episode.length, bool)
     truncations[-1] = not trajectory.terminated
-    known = trajectory.success is not None
-    infos = {"success": np.full(episode.length + 1, trajectory.success)} if known else None
+    infos = {}
+    if trajectory.success is not None:
+        infos["success"] = np.full(episode.length + 1, trajectory.success)
     return EpisodeBuffer(
         seed=trajectory.seed,
         observations=trajectory.observation,

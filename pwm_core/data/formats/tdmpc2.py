@@ -57,7 +57,7 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
         with torch.serialization.safe_globals(STAND_INS):
             loaded = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
     except pickle.UnpicklingError as error:
-        raise FormatError(f"{file}: {_refusal(str(error))}") from error
+        raise FormatError(f"{file} {_refusal(str(error))}") from error
     except (RuntimeError, EOFError, ValueError) as error:
         reason = str(error).split("\n")[0]
         raise FormatError(
@@ -78,7 +78,7 @@ def _refusal(message: str) -> str:
         return f"cannot be read without running its code ({message.splitlines()[-1].strip()})"
     if "LazyStacked" in named[1]:
         return "is a lazy stack of TensorDicts: save it again after .contiguous()"
-    return f"refused, because loading it would run {named[1]}"
+    return f"is refused: loading it would run {named[1]}"
 
 
 class TdMpc2File:
@@ -142,25 +142,24 @@ class TdMpc2File:
     def trajectories(self, numbers: Iterator[int]) -> Iterator[Trajectory]:
         for number in numbers:
             info = self._infos[self._names[self._number[number]]]
-            action = self._entries("action", number, info.action.size)
             yield Trajectory(
                 info.name,
                 self.name,
                 number,
-                self._entries("obs", number, info.observation.size),
-                action[1:],
+                self._entries("obs", number, 0, info.observation.size),
+                self._entries("action", number, 1, info.action.size),
                 _array(self._tensors["reward"][number])[1:],
                 self._terminated(number),
             )
 
-    def _entries(self, field: str, number: int, size: int) -> np.ndarray:
-        """Return the task's own entries of an episode; the others have to be padding."""
-        array = _array(self._tensors[field][number])
-        padding = array[1:, size:]
+    def _entries(self, field: str, number: int, first: int, size: int) -> np.ndarray:
+        """Return the task's own entries from row ``first`` on; the others have to be padding."""
+        array = _array(self._tensors[field][number])[first:]
+        padding = array[:, size:]
         if padding.any():
             row, entry = np.argwhere(padding)[0]
             raise FormatError(
-                f"{self.path}, episode {number}: {field}[{row + 1}, {size + entry}] is "
+                f"{self.path}, episode {number}: {field}[{first + row}, {size + entry}] is "
                 f"{padding[row, entry]:g}, expected zeros beyond the {size} entries of "
                 f"{self._names[self._number[number]]}"
             )
