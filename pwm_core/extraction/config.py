@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -92,6 +93,7 @@ _PAPER = ExtractionConfig(
     critic_hidden=(400, 200),
     critic_passes=8,
     critic_clip=300.0,  # published: 100 on the mean over three critics
+    sigma_floor=math.exp(-1.427),
     discount=0.99,
     spread="returns",
     scale_values=False,

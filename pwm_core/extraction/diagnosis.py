@@ -32,8 +32,9 @@ LATE = 1 / 4
 """Share of the run that is late."""
 LATE_GAIN = 0.15
 """Share of all gain made late that shows a policy which still learns."""
-NOISE_LIMIT = 0.7
-"""Standard error of the actor's gradient over its norm, early in the run; pure noise gives 1."""
+NOISE_LIMIT = 0.85
+"""Standard error of the actor's gradient over its norm, median of the run's first half; pure noise
+gives 1, a run that solved its task 0.55."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,13 @@ def exploited(training: Mapping[str, Any]) -> str | None:
 
 
 def diagnose(
-    curve: Curve, training: Mapping[str, Any], data: DataReturns, quality: Mapping[str, Any]
+    task: str,
+    curve: Curve,
+    training: Mapping[str, Any],
+    data: DataReturns,
+    quality: Mapping[str, Any],
 ) -> list[Finding]:
-    """Return the signatures that a run shows.
+    """Return the signatures that a run of ``task`` shows.
 
     ``training`` are the figures of the policy that was kept, ``quality`` those of the world model.
     """
@@ -88,7 +93,7 @@ def diagnose(
         early_plateau(curve, data),
         gradient_variance(curve),
         slow_convergence(curve),
-        poor_performance(training, data, quality),
+        poor_performance(task, training, data, quality),
     ]
     return [finding for finding in found if finding]
 
@@ -160,13 +165,13 @@ def slow_convergence(curve: Curve) -> Finding | None:
 
 
 def poor_performance(
-    training: Mapping[str, Any], data: DataReturns, quality: Mapping[str, Any]
+    task: str, training: Mapping[str, Any], data: DataReturns, quality: Mapping[str, Any]
 ) -> Finding | None:
     """The policy earns less in the simulator than its data does on average."""
     real = training["real_return"]
     if real is None or real >= data.mean:
         return None
-    under_trained = quality and too_poor(quality)
+    under_trained = too_poor(quality, task)
     return Finding(
         "poor performance",
         f"real return {real:.0f}, below the data's mean of {data.mean:.0f}",

@@ -30,7 +30,7 @@ from pwm_core.extraction.diagnosis import FIGURES, DataReturns, diagnose, gap
 from pwm_core.extraction.learner import Learner
 from pwm_core.extraction.reward import training_reward
 from pwm_core.extraction.starts import StartRows, resampled
-from pwm_core.extraction.stopping import is_best, stalled
+from pwm_core.extraction.stopping import best, stalled
 from pwm_core.extraction.store import TrainedPolicy, architecture, build_policy
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.progress import ProgressDisplay
@@ -135,7 +135,7 @@ class Extraction:
             run.close()
         training = self._conclude()
         data = DataReturns.of(self._episodes)
-        findings = diagnose(self._curve, training, data, self.trained.quality)
+        findings = diagnose(self.info.name, self._curve, training, data, self.trained.quality)
         record = {
             "training": training,
             "diagnosis": [asdict(finding) for finding in findings],
@@ -183,7 +183,7 @@ class Extraction:
         figures = figures | {"gap": gap(figures)}
         run.log(self.iteration, figures)
         self._curve.append({"step": self.iteration, **figures})
-        if self.config.keep == "best" and is_best(self._scores()):
+        if self.config.keep == "best" and best(self._scores()) == len(self._curve) - 1:
             state = self.learner.actor.state_dict()
             self._best = {name: tensor.clone() for name, tensor in state.items()}
 
@@ -191,8 +191,7 @@ class Extraction:
         """Return the figures of the policy that is kept, and how it came to be that one."""
         last, kept = self._curve[-1], self._curve[-1]
         if self.config.keep == "best":
-            scores = self._scores()
-            kept = self._curve[scores.index(max(scores))]
+            kept = self._curve[best(self._scores())]
             load_weights(self.learner.actor, self._best, self._checkpoint)
         figures = {name: kept[name] for name in FIGURES if name in kept}
         if self.config.keep == "best" and self.simulator:

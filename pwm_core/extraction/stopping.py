@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,12 +19,12 @@ def stalled(scores: Sequence[float], patience: int) -> bool:
     """
     if patience == 0 or len(scores) <= patience:
         return False
-    values = np.nan_to_num(np.array(scores), nan=-np.inf)
-    before, late = values[:-patience].max(), values[-patience:].max()
+    before, late = (scores[best(part)] for part in (scores[:-patience], scores[-patience:]))
+    if math.isnan(before):
+        return math.isnan(late)
     return not late > before + MARGIN * abs(before)
 
 
-def is_best(scores: Sequence[float]) -> bool:
-    """Return whether the last score is above all before it."""
-    values = np.nan_to_num(np.array(scores), nan=-np.inf)
-    return len(values) == 1 or bool(values[-1] > values[:-1].max())
+def best(scores: Sequence[float]) -> int:
+    """Return the place of the highest score, the first of them where several are."""
+    return int(np.argmax(np.nan_to_num(np.array(scores, float), nan=-np.inf)))

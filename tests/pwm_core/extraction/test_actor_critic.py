@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pwm_core.extraction.actor_critic import Actor, Policy
+from pwm_core.extraction.actor_critic import Actor, Networks, Policy
 from pwm_core.model.world_model import WorldModel
 
 
@@ -53,6 +53,31 @@ def test_sigma_has_a_floor() -> None:
     with torch.no_grad():
         actor.log_sigma.copy_(torch.tensor([-9.0, 0.0]))
     torch.testing.assert_close(actor.sigma(), torch.tensor([0.24, 1.0]))
+
+
+def test_sigma_rises_again_from_its_floor() -> None:
+    """Below the floor the gradient is zero: a sigma left there would stay for ever."""
+    actor = Actor(4, (8,), 1, 0.24)
+    with torch.no_grad():
+        actor.log_sigma.fill_(-9.0)
+    actor.lift_sigma()
+    assert actor.sigma().item() == pytest.approx(0.24)
+    (gradient,) = torch.autograd.grad(actor.sigma().sum(), actor.log_sigma)
+    assert gradient.item() == pytest.approx(0.24)
+
+
+@pytest.mark.parametrize("networks", ["norm-mish", "mish-norm"])
+def test_an_actor_of_padded_actions_leaves_them_behind(
+    random_model: WorldModel, networks: Networks
+) -> None:
+    torch.manual_seed(0)
+    actor = Actor(random_model.config.latent, (8,), 2, 0.24, networks).double()
+    policy = Policy(random_model.config, 3, 1, (8,), 0.24, networks).double()
+    policy.adopt(random_model, 0, actor)
+    raw = torch.randn(6, 3, dtype=torch.float64)
+    z = random_model.encode(raw, torch.zeros(6, dtype=torch.long))
+    torch.testing.assert_close(policy(raw), actor(z)[:, :1])
+    torch.testing.assert_close(policy.actor.sigma(), actor.sigma()[:1])
 
 
 def test_samples_are_bounded_and_centred_on_the_mean() -> None:

@@ -10,15 +10,16 @@ import torch
 
 from pwm_core.checkpoint import CheckpointError, load_checkpoint
 from pwm_core.data.dataset import Dataset, DatasetError, DatasetWriter, TaskInfo
+from pwm_core.errors import PwmError
 from pwm_core.extraction.config import ExtractionConfig, ExtractionOptions
-from pwm_core.extraction.runner import Extraction
+from pwm_core.extraction.runner import CONFIRMATION_SEED, EVALUATION_SEED, Extraction
 from pwm_core.extraction.store import TrainedPolicy
 from pwm_core.layout import ObservationLayout
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.model.world_model import WorldModel
 from pwm_core.progress import ProgressDisplay
 from pwm_core.run_directory import RunDirectoryError, read_metrics
-from pwm_core.tasks import get_task
+from pwm_core.tasks import UnknownTaskError, get_task
 
 TASK = "cartpole-swingup"
 INPUTS = {"world_model": "w", "dataset": "d"}
@@ -28,7 +29,7 @@ INPUTS = {"world_model": "w", "dataset": "d"}
 def imagined_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the real episodes: the loop is looked at, not the simulator."""
 
-    def evaluate(self: Extraction) -> dict[str, float]:
+    def evaluate(self: Extraction, *_: int) -> dict[str, float]:
         observation = torch.from_numpy(np.array(self.dataset.observation[:2]))
         return {"real_return": 0.0, "imagined_return": self.imagined_return(observation)}
 
@@ -135,14 +136,9 @@ def test_damaged_checkpoint_is_refused(tmp_path: Path, extract) -> None:
         extract(tmp_path)
 
 
-def test_short_run_improves_the_imagined_return(
-    tmp_path: Path,
-    dataset: Dataset,
-    trained: TrainedWorldModel,
-    extraction_config: ExtractionConfig,
-    extraction_options: ExtractionOptions,
-) -> None:
-    """In a hand-made model whose reward is the action itself, the policy learns to push."""
+@pytest.fixture
+def pushing(trained: TrainedWorldModel) -> TrainedWorldModel:
+    """A hand-made model whose reward is the action itself."""
     model = trained.model
     action = model.config.latent
     with torch.no_grad():
@@ -157,8 +153,19 @@ def test_short_run_improves_the_imagined_return(
         middle = model.config.bins // 2
         model.reward_head[6].weight[middle + 1, 0] = 2.0
         model.reward_head[6].weight[middle - 1, 1] = 2.0
+    return trained
+
+
+def test_short_run_improves_the_imagined_return(
+    tmp_path: Path,
+    dataset: Dataset,
+    pushing: TrainedWorldModel,
+    extraction_config: ExtractionConfig,
+    extraction_options: ExtractionOptions,
+) -> None:
+    """Where the reward is the action itself, the policy learns to push."""
     config = dataclasses.replace(extraction_config, iterations=100, actor_rate=2e-2)
-    extraction = Extraction(trained, dataset, TASK, tmp_path, config, extraction_options)
+    extraction = Extraction(pushing, dataset, TASK, tmp_path, config, extraction_options)
     observation = torch.from_numpy(np.array(dataset.observation[::200]))
     before = extraction.imagined_return(observation)
     for extraction.iteration in range(config.iterations):
@@ -169,30 +176,214 @@ def test_short_run_improves_the_imagined_return(
     assert after > before + 50
 
 
-def test_padded_model_and_narrower_dataset(
+def test_a_real_run_that_exploits_its_model_is_diagnosed(
+    tmp_path: Path, dataset: Dataset, pushing: TrainedWorldModel, extraction_config
+) -> None:
+    """Pushing is what the model rewards; the real cart-pole does not."""
+    config = dataclasses.replace(extraction_config, iterations=60, actor_rate=2e-2)
+    options = ExtractionOptions("cpu", compile=False, evaluate_every=20, evaluation_episodes=1)
+    extraction = Extraction(pushing, dataset, TASK, tmp_path, config, options)
+    record = extraction.run(INPUTS).record
+    training = record["training"]
+    assert training["gap"] > 100
+    found = {finding["signature"] for finding in record["diagnosis"]}
+    assert "model exploitation" in found
+    lines = read_metrics(tmp_path)
+    assert [line["step"] for line in lines] == [0, 20, 40, 60]
+    assert all(0 < line["gradient_noise/actor"] < 3 for line in lines[1:])
+    assert TrainedPolicy.load(tmp_path / "policy.safetensors").record["diagnosis"]
+
+
+@pytest.mark.usefixtures("imagined_only")
+def test_gradient_noise_is_the_error_of_the_batch_mean(
+    trained: TrainedWorldModel, dataset: Dataset, extraction_config, extraction_options, tmp_path
+) -> None:
+    """Against gradients of the eight pairs of rollouts, taken one after the other."""
+    extraction = Extraction(trained, dataset, TASK, tmp_path, extraction_config, extraction_options)
+    learner, (z, embedding) = extraction.learner, extraction._start_states()
+    found = learner.gradient_noise(z, embedding, 0)
+    noise = learner._noise(16, learner._generator(0))
+    pairs = []
+    for first in range(0, 16, 2):
+        rows = slice(first, first + 2)
+        loss = learner._rollout(z[rows], embedding[rows], noise[:, rows])[2].mean()
+        gradient = torch.autograd.grad(loss, list(learner.actor.parameters()))
+        pairs.append(torch.cat([g.flatten() for g in gradient]))
+    mean = sum(pairs) / 8
+    error = (sum((g - mean).square().sum() for g in pairs) / 7 / 8).sqrt()
+    assert found == pytest.approx(float(error / mean.norm()), rel=1e-4)
+    whole = -learner._rollout(z, embedding, noise)[2].mean()
+    gradient = torch.autograd.grad(whole, list(learner.actor.parameters()))
+    together = torch.cat([g.flatten() for g in gradient])
+    torch.testing.assert_close(-mean, together, rtol=1e-3, atol=1e-6)
+
+
+def no_simulator(path: Path, model: WorldModel) -> tuple[TrainedWorldModel, Dataset, TaskInfo]:
+    """A task of a robot nobody has simulated: two observations, one action of two."""
+    info = TaskInfo.of(get_task(TASK))
+    layout = ObservationLayout(info.observation.channels[:2])
+    info = dataclasses.replace(info, name="my-robot", observation=layout, episode_steps=8)
+    rng = np.random.default_rng(0)
+    writer = DatasetWriter(path, [info])
+    for seed in range(3):
+        observation, action = rng.normal(size=(9, 2)), rng.uniform(-1, 1, (8, 1))
+        writer.append(info.name, "x", seed, observation, action, np.ones(8))
+    return TrainedWorldModel(model.float(), [info, info], {}, {}), Dataset(path), info
+
+
+@pytest.mark.parametrize("masks", [True, False])
+@pytest.mark.parametrize("evaluate", ["auto", "model"])
+def test_without_a_simulator_the_model_judges(
+    tmp_path: Path, extraction_config, random_model: WorldModel, masks: bool, evaluate: str
+) -> None:
+    """The model knows a wider task too: start states are padded, the policy has its own sizes."""
+    trained, dataset, info = no_simulator(tmp_path / "data", random_model)
+    options = ExtractionOptions("cpu", compile=False, evaluate_every=10)
+    config = dataclasses.replace(extraction_config, evaluate=evaluate, action_masks=masks)
+    extraction = Extraction(trained, dataset, info.name, tmp_path / "run", config, options)
+    policy = extraction.run(INPUTS)
+    assert policy.record["training"]["real_return"] is None
+    assert policy.record["training"]["gap"] is None
+    assert np.isfinite(policy.record["training"]["imagined_return"])
+    assert policy.policy(torch.zeros(4, 2)).shape == (4, 1)
+    z, _ = extraction._encode(torch.zeros(4, 2))
+    assert extraction.learner.actor(z).shape == (4, 1 if masks else 2)
+    assert all(line["real_return"] is None for line in read_metrics(tmp_path / "run"))
+
+
+def test_a_simulator_asked_for_must_exist(
     tmp_path: Path, extraction_config, extraction_options, random_model: WorldModel
 ) -> None:
-    """The model knows a wider task: start states are padded, the policy has its own sizes."""
-    layout = get_task(TASK).observation.channels
-    narrow = dataclasses.replace(
-        TaskInfo.of(get_task(TASK)), name=TASK, observation=ObservationLayout(layout[:2])
+    trained, dataset, info = no_simulator(tmp_path / "data", random_model)
+    config = dataclasses.replace(extraction_config, evaluate="real")
+    with pytest.raises(UnknownTaskError, match="my-robot"):
+        Extraction(trained, dataset, info.name, tmp_path / "run", config, extraction_options)
+
+
+def scores_in_turn(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> list[int]:
+    """Evaluations return ``scores`` one after the other; return the seeds they are asked for."""
+    seeds: list[int] = []
+
+    def evaluate(self: Extraction, first_seed: int = EVALUATION_SEED) -> dict[str, float]:
+        seeds.append(first_seed)
+        score = scores[min(self.iteration // 10, len(scores) - 1)]
+        if first_seed == CONFIRMATION_SEED:
+            score = -1.0
+        return {"real_return": score, "imagined_return": score}
+
+    monkeypatch.setattr(Extraction, "_evaluate", evaluate)
+    return seeds
+
+
+def test_patience_stops_and_best_is_kept(
+    tmp_path: Path, extract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The policy of the best evaluation comes back, judged by episodes that did not select it."""
+    seeds = scores_in_turn(monkeypatch, [1, 5, 3, 4, 9])
+    stopped = extract(tmp_path / "patient", iterations=60, patience=2, keep="best")
+    figures = TrainedPolicy.load(tmp_path / "patient" / "policy.safetensors").record["training"]
+    assert (figures["iterations"], figures["kept"], figures["stopped_early"]) == (30, 10, True)
+    assert figures["real_return"] == -1.0
+    assert seeds == [EVALUATION_SEED] * 4 + [CONFIRMATION_SEED]
+    alone = Extraction(
+        stopped.trained, stopped.dataset, TASK, tmp_path / "x", stopped.config, stopped.options
     )
-    rng = np.random.default_rng(0)
-    writer = DatasetWriter(tmp_path / "data", [narrow])
-    writer.append(TASK, "x", 0, rng.normal(size=(9, 2)), np.zeros((8, 1)), np.ones(8))
-    trained = TrainedWorldModel(random_model.float(), [narrow, narrow], {}, {})
-    extraction = Extraction(
-        trained,
-        Dataset(tmp_path / "data"),
-        TASK,
-        tmp_path / "run",
-        extraction_config,
-        extraction_options,
+    for alone.iteration in range(10):
+        alone.iterate()
+    for name, tensor in alone.learner.actor.state_dict().items():
+        assert torch.equal(stopped.learner.actor.state_dict()[name], tensor)
+
+
+def test_the_last_policy_is_kept_by_default(
+    tmp_path: Path, extract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds = scores_in_turn(monkeypatch, [1, 5, 3])
+    extract(tmp_path)
+    figures = TrainedPolicy.load(tmp_path / "policy.safetensors").record["training"]
+    assert (figures["kept"], figures["real_return"], figures["stopped_early"]) == (20, 3, False)
+    assert seeds == [EVALUATION_SEED] * 3
+
+
+def test_interrupted_run_keeps_the_best_it_had(
+    tmp_path: Path, extract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores_in_turn(monkeypatch, [1, 5, 3, 4])
+    extract(tmp_path / "straight", keep="best", iterations=30)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 23)
+        with pytest.raises(KeyboardInterrupt):
+            extract(tmp_path / "halted", keep="best", iterations=30)
+    extract(tmp_path / "halted", keep="best", iterations=30)
+    files = [tmp_path / name / "policy.safetensors" for name in ("straight", "halted")]
+    straight, halted = (load_checkpoint(file)[0] for file in files)
+    for key, tensor in straight.items():
+        assert torch.equal(tensor, halted[key]), key
+
+
+def test_a_stopped_run_started_again_stays_stopped(
+    tmp_path: Path, extract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores_in_turn(monkeypatch, [5, 1, 1, 9])
+    for _ in range(2):
+        extraction = extract(tmp_path, iterations=60, patience=2)
+        assert extraction.iteration == 20
+    assert [line["step"] for line in read_metrics(tmp_path)] == [0, 10, 20]
+
+
+@pytest.mark.usefixtures("imagined_only")
+def test_beginning_from_a_policy(
+    tmp_path: Path,
+    tiny_policy: Path,
+    trained: TrainedWorldModel,
+    dataset: Dataset,
+    extraction_config,
+    extraction_options,
+) -> None:
+    origin = TrainedPolicy.load(tiny_policy)
+    config = dataclasses.replace(extraction_config, actor_hidden=(32,))
+    extraction = Extraction(trained, dataset, TASK, tmp_path, config, extraction_options, origin)
+    for name, tensor in origin.policy.actor.state_dict().items():
+        assert torch.equal(extraction.learner.actor.state_dict()[name], tensor)
+    with pytest.raises(CheckpointError, match="the policy of cartpole-swingup does not fit"):
+        Extraction(trained, dataset, TASK, tmp_path, extraction_config, extraction_options, origin)
+
+
+def test_imagined_return_counts_what_is_lived_to_see(
+    trained: TrainedWorldModel,
+    dataset: Dataset,
+    extraction_config,
+    extraction_options,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = trained.model
+    monkeypatch.setattr(model, "reward", lambda z, *_: z.new_ones(len(z)))
+    monkeypatch.setattr(model, "continues", lambda z, *_: z.new_full(z.shape[:1], 0.5))
+    extraction = Extraction(trained, dataset, TASK, tmp_path, extraction_config, extraction_options)
+    assert extraction.imagined_return(torch.zeros(3, 5)) == pytest.approx(2.0)
+
+
+def test_disagreement_on_the_data_is_the_penaltys_unit(
+    dataset: Dataset, trained: TrainedWorldModel, extraction_config, extraction_options, tmp_path
+) -> None:
+    config = dataclasses.replace(extraction_config, uncertainty_penalty=0.5)
+    with pytest.raises(PwmError, match="disagreement needs two or more"):
+        Extraction(trained, dataset, TASK, tmp_path, config, extraction_options)
+    old = trained.model
+    model = WorldModel(
+        dataclasses.replace(old.config, dynamics_heads=2),
+        len(old.task_embedding),
+        old.observation_mean.shape[1],
+        old.action_mask.shape[1],
     )
-    figures = extraction.iterate()
-    assert all(torch.isfinite(value).all() for value in figures.values())
-    assert extraction.policy()(torch.zeros(4, 2)).shape == (4, 1)
-    assert np.isfinite(extraction.imagined_return(torch.zeros(2, 2)))
+    several = dataclasses.replace(trained, model=model)
+    extraction = Extraction(several, dataset, TASK, tmp_path, config, extraction_options)
+    reward = np.concatenate(
+        [dataset.reward[e.start + 1 : e.rows.stop] for e in dataset.of_task(TASK)]
+    )
+    unit = extraction.learner.reward.penalty * extraction._disagreement()
+    assert unit == pytest.approx(0.5 * reward.std(), rel=1e-5)
+    assert all(torch.isfinite(value).all() for value in extraction.iterate().values())
 
 
 def test_dataset_of_another_layout_is_refused(
