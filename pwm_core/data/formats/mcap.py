@@ -8,6 +8,7 @@ recorder lost it, or a controller was late) the episode is split: what was appli
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,9 @@ from pwm_core.tasks import get_task
 
 OBSERVATION = "pwm_interfaces/msg/Observation"
 ACTION = "pwm_interfaces/msg/Action"
+LATENESS = 8
+"""Observations within which the answer to one is expected in the bag."""
+ANSWERS_KEPT = 64
 
 
 class McapBag:
@@ -132,42 +136,53 @@ class _Piece:
 
 
 class _Robot:
-    """Puts the messages of one namespace together."""
+    """Puts the messages of one namespace together.
+
+    Two topics are recorded in the order in which they arrive, so that an answer may be found after
+    the observation that follows: decisions are made up ``LATENESS`` observations later.
+    """
 
     def __init__(self) -> None:
         self._piece = _Piece()
-        self._answer: Any = None
-        """The first action that answers the piece's last observation."""
-        self._early: dict[int, Any] = {}
-        """Actions whose observation has not been heard yet, by its step."""
+        self._waiting: deque[Any] = deque()
+        self._answers: dict[int, Any] = {}
+        """The first action that answers each observation, by its step."""
 
     def hear_action(self, message: Any) -> None:
-        step = message.observation_step
-        last = self._piece.observations[-1].step if self._piece.observations else 0
-        if step > last:
-            self._early.setdefault(step, message)
-        elif step == last and self._answer is None:
-            self._answer = message
+        self._answers.setdefault(message.observation_step, message)
+        if len(self._answers) > ANSWERS_KEPT:
+            del self._answers[next(iter(self._answers))]
 
     def hear_observation(self, message: Any) -> Iterator[_Piece]:
-        """Take one observation; yield the piece that it does not continue, if it has decisions."""
-        if self._piece.observations:
-            last = self._piece.observations[-1]
-            if message.step == last.step:
-                return  # repeated by a world that waits
-            if self._answer is not None and _follows(last, message):
-                self._piece.actions.append(self._answer)
-            else:
-                yield from self.finish()
-        self._piece.observations.append(message)
-        self._answer = self._early.pop(message.step, None)
-        self._early = {step: a for step, a in self._early.items() if step > message.step}
+        """Take one observation; yield a piece that has come to its end."""
+        if self._waiting and message.step == self._waiting[-1].step:
+            return  # repeated by a world that waits
+        self._waiting.append(message)
+        if len(self._waiting) > LATENESS:
+            yield from self._decide()
 
     def finish(self) -> Iterator[_Piece]:
-        """Yield the piece, if it has decisions, and begin another."""
+        """Yield what is left."""
+        while len(self._waiting) > 1:
+            yield from self._decide()
+        yield from self._close()
+
+    def _decide(self) -> Iterator[_Piece]:
+        """Take the oldest observation; the next one continues its piece, or begins another."""
+        before = self._waiting.popleft()
+        after, answer = self._waiting[0], self._answers.pop(before.step, None)
+        if not self._piece.observations:
+            self._piece.observations.append(before)
+        if answer is None or not _follows(before, after):
+            yield from self._close()
+        else:
+            self._piece.actions.append(answer)
+            self._piece.observations.append(after)
+
+    def _close(self) -> Iterator[_Piece]:
         if self._piece.actions:
             yield self._piece
-        self._piece, self._answer = _Piece(), None
+        self._piece = _Piece()
 
 
 def _follows(before: Any, after: Any) -> bool:
