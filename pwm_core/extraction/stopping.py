@@ -19,7 +19,7 @@ def stalled(scores: Sequence[float], patience: int) -> bool:
     """
     if patience == 0 or len(scores) <= patience:
         return False
-    before, late = (scores[best(part)] for part in (scores[:-patience], scores[-patience:]))
+    before, late = (part[best(part)] for part in (scores[:-patience], scores[-patience:]))
     if math.isnan(before):
         return math.isnan(late)
     return not late > before + MARGIN * abs(before)
