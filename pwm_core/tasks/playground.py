@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -77,17 +78,20 @@ def task_name(playground_name: str) -> str:
     return "-".join(["playground", *(word.lower() for word in words)])
 
 
-def describe() -> dict[str, Any]:
-    """Return the catalogue, read from EnvPool's specifications and MJCF files."""
+def describe(only: Container[str] | None = None) -> dict[str, Any]:
+    """Return the catalogue, or that of ``only`` some of MuJoCo Playground's names.
+
+    It is read from EnvPool's specifications and MJCF files.
+    """
     import envpool
 
     prefix = "MuJoCoPlayground/"
     tasks, actuators = {}, {}
     for envpool_id in envpool.list_all_envs():
-        if not envpool_id.startswith(prefix):
+        title = envpool_id.removeprefix(prefix).removesuffix("-v1")
+        if not envpool_id.startswith(prefix) or (only is not None and title not in only):
             continue
         spec = envpool.make_spec(envpool_id)
-        title = envpool_id.removeprefix(prefix).removesuffix("-v1")
         name = task_name(title)
         partial_view = hasattr(spec.observation_space, "spaces")
         seen = spec.observation_space["state"] if partial_view else spec.observation_space
