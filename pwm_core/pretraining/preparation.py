@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -27,9 +29,15 @@ def set_task(model: WorldModel, row: int, dataset: Dataset, task: TaskInfo) -> N
     model.action_mask[row, task.action.size :] = 0
 
 
+def _widths(tasks: Iterable[TaskInfo]) -> tuple[int, int]:
+    """Return the most observations and the most actions of ``tasks``."""
+    sizes = [(task.observation.size, task.action.size) for task in tasks]
+    return max(o for o, _ in sizes), max(a for _, a in sizes)
+
+
 def build_model(dataset: Dataset, config: WorldModelConfig) -> WorldModel:
     """Return an untrained model for the dataset's tasks, normalisation and masks set."""
-    model = WorldModel(config, len(dataset.tasks), *dataset.widths)
+    model = WorldModel(config, len(dataset.tasks), *_widths(dataset.tasks.values()))
     for row, task in enumerate(dataset.tasks.values()):
         set_task(model, row, dataset, task)
     return model
@@ -49,11 +57,7 @@ def extend_model(trained: TrainedWorldModel, dataset: Dataset) -> tuple[WorldMod
     known = {task.name for task in trained.tasks}
     tasks = [*trained.tasks, *(t for t in dataset.tasks.values() if t.name not in known)]
     old = trained.model
-    widths = (
-        max(old.observation_mean.shape[1], *(task.observation.size for task in tasks)),
-        max(old.action_mask.shape[1], *(task.action.size for task in tasks)),
-    )
-    model = WorldModel(old.config, len(tasks), *widths)
+    model = WorldModel(old.config, len(tasks), *_widths(tasks))
     model.load_state_dict(_widened(old, model))
     for row, task in enumerate(tasks[len(known) :], start=len(known)):
         set_task(model, row, dataset, task)
@@ -92,7 +96,7 @@ def train_only_new_embeddings(model: WorldModel, known: int) -> None:
 
 
 def pad(windows: Windows, observation_size: int, action_size: int) -> Windows:
-    """Return ``windows`` of narrower data with zeros up to the model's widths."""
+    """Return ``windows`` as wide as a model: what is added, or taken away, is padding of zeros."""
     fields = dict(vars(windows))
     for name, width in (("observation", observation_size), ("action", action_size)):
         fields[name] = functional.pad(fields[name], (0, width - fields[name].shape[-1]))

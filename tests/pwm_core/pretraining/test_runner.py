@@ -7,14 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pwm_core.checkpoint import CheckpointError, load_checkpoint
-from pwm_core.data.dataset import Dataset
+from pwm_core.data.dataset import Dataset, DatasetWriter, TaskInfo
 from pwm_core.errors import PwmError
+from pwm_core.pretraining.judgement import predict
+from pwm_core.pretraining.loss import world_model_loss
 from pwm_core.pretraining.preparation import build_model
 from pwm_core.pretraining.runner import Pretraining, PretrainingConfig, PretrainingOptions
 from pwm_core.progress import ProgressDisplay
 from pwm_core.run_directory import RunDirectoryError, read_metrics
+from pwm_core.tasks import get_task
 
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
@@ -40,17 +44,40 @@ def without_times(out: Path) -> list[dict[str, object]]:
     return [{k: v for k, v in line.items() if k != "seconds"} for line in read_metrics(out)]
 
 
-@pytest.mark.parametrize("stop", [10, 13, 17, 20])
+VARIANTS = {
+    "default": {},
+    "all heads": {"model": {"termination": True, "dynamics_heads": 3, "latent_layer": "spectral"}},
+    "bfloat16": {"precision": "bfloat16", "balanced": True, "model": {"reward_head": "mse"}},
+}
+
+
+def changed(config: PretrainingConfig, variant: str) -> PretrainingConfig:
+    """Return ``config`` with the choices of ``variant``."""
+    changes = dict(VARIANTS[variant])
+    model = dataclasses.replace(config.model, **changes.pop("model", {}))
+    return dataclasses.replace(config, model=model, **changes)
+
+
+@pytest.mark.parametrize(
+    ("variant", "stop"),
+    [
+        *(("default", stop) for stop in (10, 13, 17, 20)),
+        *((variant, 13) for variant in VARIANTS if variant != "default"),
+    ],
+)
 def test_interrupted_run_ends_in_the_same_numbers(
     dataset: Dataset,
     tmp_path: Path,
     pretraining_config: PretrainingConfig,
     pretraining_options: PretrainingOptions,
     monkeypatch: pytest.MonkeyPatch,
+    variant: str,
     stop: int,
 ) -> None:
     """Weights, optimizer and metrics, bit for bit; the horizon changes at update 12."""
-    arguments = pretraining_config, pretraining_options
+    config = changed(pretraining_config, variant)
+    parts = 1 if variant == "default" else 3
+    arguments = config, dataclasses.replace(pretraining_options, accumulate=parts)
     straight = run(dataset, tmp_path / "straight", *arguments)
     with monkeypatch.context() as patch:
         interrupt_at(patch, stop)
@@ -198,3 +225,103 @@ def test_held_out_episodes_never_train(
     for sampler in training.samplers.values():
         assert not held_out & set(sampler._start.tolist())
     assert set(training.validation.task.tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize("parts", [2, 5, 100])
+def test_accumulated_gradients_are_those_of_the_whole_batch(
+    dataset: Dataset, tmp_path: Path, pretraining_config, pretraining_options, parts: int
+) -> None:
+    """Sixteen windows in parts that do not all have the same size."""
+    config = changed(pretraining_config, "all heads")
+    gradients, figures = [], []
+    for accumulate in (1, parts):
+        options = dataclasses.replace(pretraining_options, accumulate=accumulate)
+        training = Pretraining(dataset, tmp_path, config, options)
+        # Double, to be tight; eval, as spectral norm's power iteration counts passes.
+        training.model.double().eval()
+        torch.manual_seed(0)
+        torch.nn.init.normal_(training.model.reward_head[-1].weight, std=0.1)
+        figures.append(training._gradients(training._windows()))
+        gradients.append([parameter.grad for parameter in training.model.parameters()])
+    for whole, summed in zip(*gradients, strict=True):
+        torch.testing.assert_close(summed, whole, rtol=1e-5, atol=1e-9)
+    for name, value in figures[0].items():
+        torch.testing.assert_close(figures[1][name], value, rtol=1e-5, atol=1e-7, msg=name)
+
+
+def test_heads_for_disagreement_leave_training_as_it_is(
+    dataset: Dataset, tmp_path: Path, pretraining_config, pretraining_options
+) -> None:
+    alone = run(dataset, tmp_path / "alone", pretraining_config, pretraining_options)
+    model = dataclasses.replace(pretraining_config.model, dynamics_heads=3)
+    config = dataclasses.replace(pretraining_config, model=model)
+    together = run(dataset, tmp_path / "together", config, pretraining_options)
+    assert len(together) > len(alone)
+    for name, tensor in alone.items():
+        assert torch.equal(together[name], tensor), name
+
+
+def test_bfloat16_is_near_float32(
+    dataset: Dataset, tmp_path: Path, pretraining_config, pretraining_options
+) -> None:
+    figures = []
+    for precision in ("float32", "bfloat16"):
+        config = dataclasses.replace(pretraining_config, precision=precision)
+        training = Pretraining(dataset, tmp_path, config, pretraining_options)
+        figures.append(training._update())
+        assert all(p.dtype == torch.float32 for p in training.model.parameters())
+    for name, value in figures[0].items():
+        assert figures[1][name].item() == pytest.approx(value.item(), rel=0.1), name
+        assert figures[1][name].item() != value.item(), name
+
+
+def test_metrics_tell_the_held_out_loss_and_each_tasks_errors(
+    dataset: Dataset, tmp_path: Path, pretraining_config, pretraining_options
+) -> None:
+    training = Pretraining(dataset, tmp_path, pretraining_config, pretraining_options)
+    trained = training.run()
+    last = read_metrics(tmp_path)[-1]
+    loss = world_model_loss(training.model, training.validation, pretraining_config.weights)
+    assert last["validation/total"] == pytest.approx(loss.total.item())
+    assert last["validation/reward"] == pytest.approx(loss.reward.item())
+    assert trained.quality["reward_error"] == last["reward_error"]
+    for task in dataset.tasks:
+        quality = trained.quality["tasks"][task]
+        assert quality["reward_error"] == last[f"reward_error/{task}"] > 0
+        assert quality["latent_error"][-1] == last[f"latent_error/{task}"] > 0
+    board = EventAccumulator(str(tmp_path)).Reload()
+    assert f"reward_error/{next(iter(dataset.tasks))}" in board.Tags()["scalars"]
+
+
+@pytest.fixture
+def falling(tmp_path: Path) -> Dataset:
+    """An episodic task whose first observation grows; the episode ends when it reaches 1."""
+    info = TaskInfo.of(get_task("cartpole-swingup"))
+    info = dataclasses.replace(info, name="falling", episodic=True)
+    writer = DatasetWriter(tmp_path / "falling", [info])
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        steps = 3 + number % 12  # some fall before a window of 8 is full
+        observation = 0.1 * rng.normal(size=(steps + 1, 5))
+        observation[:, 0] = np.linspace(1 - 0.1 * steps, 1, steps + 1)
+        action = rng.uniform(-1, 1, (steps, 1))
+        writer.append("falling", "x", number, observation, action, action[:, 0], True)
+    return Dataset(tmp_path / "falling")
+
+
+def test_the_end_of_episodes_is_learned(
+    falling: Dataset, tmp_path: Path, pretraining_config, pretraining_options
+) -> None:
+    config = changed(pretraining_config, "all heads")
+    config = dataclasses.replace(config, updates=250, learning_rate=1e-2)
+    options = dataclasses.replace(pretraining_options, validate_every=250, checkpoint_every=250)
+    training = Pretraining(falling, tmp_path, config, options)
+    training.run()
+    windows = training.validation
+    prediction = predict(training.model, windows)
+    with torch.no_grad():
+        embedding = training.model.embedding(windows.task).expand(8, -1, -1)
+        goes_on = training.model.continues(prediction.latent[1:], embedding)
+    assert windows.terminal.sum() > 10
+    assert goes_on[windows.terminal == 1].mean() < 0.5 < goes_on[windows.terminal == 0].mean()
+    assert goes_on[windows.terminal == 0].mean() > 0.9
