@@ -207,7 +207,7 @@ def bar_chart(
     bars: Sequence[Bar], x_label: str, number: Callable[[float], str] = plain_number
 ) -> str:
     """Return horizontal bars with whiskers and dots, each with its value."""
-    width, left, right, row = 440, 138, 376, 31
+    width, left, right, row = 440, 172, 376, 31
     height = row * len(bars) + 44
     ends = [0.0, *(v for bar in bars for v in (bar.value, *(bar.interval or ()), *bar.dots))]
     x = Scale(min(ends), max(ends) * 1.02 or 1.0, left, right)
@@ -258,7 +258,7 @@ def comparison_chart(
     parts.append(_text((left + right) / 2, bottom + 34, x_label, "label"))
     for index, row in enumerate(rows):
         middle = 6 + each * (index + 0.5)
-        bar = Bar(row.label, row.value, row.interval)
+        bar = Bar(row.label, row.value, row.interval, strong=True)
         parts += _bar(bar, x, middle, number(row.value), at=right + 4)
         for value, colour in row.marks:
             parts.append(_diamond(x(value), middle, colour))

@@ -26,9 +26,9 @@ class Value:
 
 
 def load_value(run: Path, latent: int) -> Value | None:
-    """Return the value of the extraction in ``run``; ``None`` where its checkpoint is not kept.
+    """Return the value of the extraction in ``run``; ``None`` where there is none to plan with:
 
-    ``CheckpointError`` for a checkpoint that does not say the critics' unit, or is damaged.
+    its checkpoint was not kept, or its critics judge compressed rewards. ``CheckpointError`` for a checkpoint that does not say the critics' unit, or is damaged.
     """
     checkpoint, config = run / "checkpoint.safetensors", run / "config.json"
     if not (checkpoint.is_file() and config.is_file()):
@@ -40,6 +40,8 @@ def load_value(run: Path, latent: int) -> Value | None:
             "or move it away to plan without a terminal value"
         )
     stored = json.loads(config.read_text())["config"]
+    if stored.get("imagined_reward") == "symlog":
+        return None
     networks = stored.get("networks", "norm-mish")
     critics = Critics(latent, stored["critic_hidden"], stored["critics"], networks)
     load_weights(critics, part("critics", tensors), checkpoint)

@@ -20,15 +20,15 @@ from pwm_core.report.charts import (
 )
 from pwm_core.report.markup import figure, grid
 
-MARKS = (
-    (AUTHORS, 1),
-    ("cloning, best tenth", 2),
-    ("cloning, one for all tasks", 4),
-    ("data, mean", 5),
-    ("data, best episode", 3),
-)
-"""What each policy is held against, with colours."""
-PROFILED = (POLICY, AUTHORS, "cloning, best tenth", "cloning, all data", "data, mean", "random")
+COLOURS = {
+    POLICY: 0,
+    AUTHORS: 1,
+    "cloning, best tenth": 2,
+    "data, best episode": 3,
+    "cloning, one for all tasks": 4,
+    "data, mean": 5,
+}
+"""The controllers that are drawn, the same in every chart."""
 THRESHOLDS = np.linspace(0, 1, 41)
 
 
@@ -49,9 +49,9 @@ def _per_task(scored: Sequence[Summary], policies: Sequence[Summary]) -> str:
             _normalised_interval(policy),
             [
                 (rival.score or 0.0, colour)
-                for name, colour in MARKS
+                for name, colour in COLOURS.items()
                 for rival in scored
-                if (rival.task, rival.controller) == (policy.task, name)
+                if (rival.task, rival.controller) == (policy.task, name) and name != POLICY
             ],
         )
         for policy in policies
@@ -63,7 +63,7 @@ def _per_task(scored: Sequence[Summary], policies: Sequence[Summary]) -> str:
         "Control, success for Meta-World."
     )
     present = {summary.controller for summary in scored}
-    legend = [(name, colour) for name, colour in MARKS if name in present]
+    legend = [(name, colour) for name, colour in COLOURS.items() if name in present]
     return figure(chart, caption, legend, wide=True)
 
 
@@ -76,24 +76,29 @@ def _normalised_interval(summary: Summary) -> tuple[float, float] | None:
 
 
 def _iqm(scored: Sequence[Summary]) -> str:
-    bars = []
+    bars, tasks = [], []
     for controller in dict.fromkeys(summary.controller for summary in scored):
         scores = score_matrix(scored, controller)
         if scores is not None:
             over = aggregate(scores)
-            label = f"{controller} ({scores.shape[1]})"
-            bars.append(Bar(label, over.iqm, over.iqm_interval, strong=controller == POLICY))
+            tasks.append(scores.shape[1])
+            bars.append(Bar(controller, over.iqm, over.iqm_interval, strong=controller == POLICY))
     chart = bar_chart(bars, "interquartile mean of the scores", lambda value: f"{value:.3f}")
     caption = (
-        "Interquartile mean over tasks (their number in brackets) and training seeds, by rliable; "
+        f"Interquartile mean over {_range(tasks)} tasks and training seeds, by rliable; "
         "whiskers: 95 % stratified bootstrap interval over training seeds, where there are several."
     )
     return figure(chart, caption)
 
 
+def _range(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} to {high}"
+
+
 def _profiles(scored: Sequence[Summary]) -> str:
     lines = []
-    for colour, controller in enumerate(PROFILED):
+    for controller, colour in COLOURS.items():
         scores = score_matrix(scored, controller)
         if scores is None:
             continue

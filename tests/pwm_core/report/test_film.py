@@ -1,21 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
 
 import imageio_ffmpeg
+import mujoco
 import numpy as np
 import pytest
 from PIL import Image
 
 from pwm_core import rendering
-from pwm_core.rendering import Recording, find_renderer
+from pwm_core.rendering import Recording, find_renderer, record_episode
 from pwm_core.report import studio
 from pwm_core.report.film import FILM_SIZE, GIF_SIZE, Marks
 from pwm_core.report.run_files import RunFiles
 from pwm_core.report.studio import GIF_LIMIT, make_films
+from pwm_core.tasks import get_task
+from pwm_core.tasks.task import STATE
 
 
 def recording(time: list[float], policy: list[str], episode: list[int] | None = None) -> Recording:
@@ -84,6 +88,36 @@ def test_a_film_that_fails_is_a_remark(
     assert films.episodes == {}
     assert len(films.problems) == 1
     assert "No film of live session" in capsys.readouterr().err
+
+
+def test_a_film_shows_the_beginning() -> None:
+    made = recording([2.0, 3.0, 4.0, 5.0], ["a", "a", "b", "b"]).until(2.0)
+    assert made.time.tolist() == [2.0, 3.0, 4.0]
+    assert made.policy == ["a", "a", "b"]
+
+
+@pytest.mark.parametrize("name", ["walker-walk", "mw-drawer-open", "gym-ant"])
+def test_an_episodes_states_put_every_body_in_its_place(name: str) -> None:
+    """Slides, mocap bodies and floating bases, and what the reset drew into the model."""
+    task = dataclasses.replace(get_task(name), episode_steps=4)
+    environment = task.make_single(3)
+    rng = np.random.default_rng(0)
+
+    def act(observation: np.ndarray) -> np.ndarray:
+        return rng.uniform(-1, 1, (len(observation), task.action.size))
+
+    made, states = record_episode(environment, task, act, "random", 3)
+    assert len(states) == len(made.time) == 5
+    data = mujoco.MjData(environment.model)
+    places = []
+    for state in states[[0, -1]]:
+        mujoco.mj_setState(environment.model, data, state, STATE)
+        mujoco.mj_forward(environment.model, data)
+        places.append(data.xpos.copy())
+    mujoco.mj_forward(environment.model, environment.data)
+    np.testing.assert_allclose(places[1], environment.data.xpos, atol=1e-9)
+    assert np.abs(places[1] - places[0]).max() > 1e-4, "it moved"
+    environment.close()
 
 
 def test_films_of_a_run(run_path: Path) -> None:

@@ -256,7 +256,7 @@ def test_many_tasks_and_seeds(many_path: Path) -> None:
         "4 of 5",
         "over 5 tasks; the authors' ",
         "Performance profiles by rliable",
-        "extracted policy (5)",
+        "Interquartile mean over 5 tasks",
         "Errors of the world model on each task",
         "17.00%",
         "exploits the world model: imagined return 900, real 300 (1 of 3 training seeds)",
