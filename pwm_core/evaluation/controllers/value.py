@@ -26,9 +26,10 @@ class Value:
 
 
 def load_value(run: Path, latent: int) -> Value | None:
-    """Return the value of the extraction in ``run``; ``None`` where there is none to plan with:
+    """Return the value of the extraction in ``run``; ``None`` where there is none to plan with.
 
-    its checkpoint was not kept, or its critics judge compressed rewards. ``CheckpointError`` for a checkpoint that does not say the critics' unit, or is damaged.
+    That is where its checkpoint was not kept, or its critics judge compressed rewards.
+    ``CheckpointError`` for a checkpoint that does not say the critics' unit, or is damaged.
     """
     checkpoint, config = run / "checkpoint.safetensors", run / "config.json"
     if not (checkpoint.is_file() and config.is_file()):
