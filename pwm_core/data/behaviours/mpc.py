@@ -12,6 +12,11 @@ from pwm_core.data.behaviours.behaviour import BehaviourError, Recorder, Traject
 from pwm_core.data.behaviours.noise import exploration
 from pwm_core.tasks import Task, TrueDynamics
 
+WAVE_PERIODS = (10, 60)
+"""Decisions."""
+WAVE_AMPLITUDE = 2.0
+"""Clipped to 1, so that the wave stays long at its extremes."""
+
 
 @dataclass(frozen=True)
 class SamplingMpc:
@@ -31,6 +36,9 @@ class SamplingMpc:
     """Softmax temperature, in standard deviations of the candidates' returns."""
     replan_every: int = 2
     """Decisions executed from each plan."""
+    waves: int = 0
+    """How many of the candidates are waves of one random period each: a body with weak motors is
+    swung up in its own rhythm."""
     block: ClassVar[int | None] = 2
 
     @property
@@ -76,12 +84,26 @@ class SamplingMpc:
         )
         deviation = self.spread * rng.standard_normal((episodes, self.samples, self.knots, size))
         deviation[:, 0] = 0  # the plan itself is always a candidate
-        candidates = np.clip(shifted[:, None] + self._interpolate(deviation), -1, 1)
-        score = dynamics.rollout(state, candidates).sum(-1)
-        score = (score - score.max(1, keepdims=True)) / (score.std(1, keepdims=True) + 1e-9)
-        weight = np.exp(score / self.temperature)
+        deviation = self._interpolate(deviation)
+        if self.waves:
+            deviation[:, -self.waves :] = self._waves(rng, episodes, size)
+        candidates = np.clip(shifted[:, None] + deviation, -1, 1)
+        returns = dynamics.rollout(state, candidates).sum(-1)
+        score = returns - returns.max(1, keepdims=True)
+        weight = np.exp(score / (returns.std(1, keepdims=True) + 1e-9) / self.temperature)
         weight /= weight.sum(1, keepdims=True)
+        # No reward in sight: the mean of the candidates would rest, any one of them goes looking.
+        weight[np.ptp(returns, axis=1) == 0] = np.eye(self.samples)[1]
         return np.einsum("es,esha->eha", weight, candidates)
+
+    def _waves(self, rng: np.random.Generator, episodes: int, size: int) -> np.ndarray:
+        """Return waves ``[E, W, H, A]`` with periods spread evenly over the octaves."""
+        shape = (episodes, self.waves, 1, 1)
+        period = np.exp(rng.uniform(*np.log(WAVE_PERIODS), shape))
+        phase = rng.uniform(0, 2 * np.pi, (episodes, self.waves, 1, size))
+        return WAVE_AMPLITUDE * np.sin(
+            2 * np.pi * np.arange(self.horizon)[:, None] / period + phase
+        )
 
     def _interpolate(self, knots: np.ndarray) -> np.ndarray:
         """Interpolate knots ``[E, S, K, A]`` linearly to ``[E, S, H, A]``."""

@@ -7,14 +7,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pwm_core.data.behaviours import Correlated, SamplingMpc, Uniform, correlated_noise
+from pwm_core.data.behaviours import (
+    Behaviour,
+    BehaviourError,
+    Correlated,
+    SamplingMpc,
+    ScriptedExpert,
+    Trajectory,
+    Uniform,
+)
 from pwm_core.data.collect import collect, plan
 from pwm_core.data.dataset import Dataset, DatasetWriter
 from pwm_core.data.summary import behaviour_rows
-from pwm_core.tasks import get_task
+from pwm_core.tasks import Task, get_task
+from pwm_core.tasks.mjcf import MjcfTaskError
+from pwm_core.verbs.collect import Collect
 
 TASKS = ("cartpole-swingup", "cartpole-balance")
-BEHAVIOURS = [(Uniform(), 3), (Correlated(), 2)]
+BEHAVIOURS: list[tuple[Behaviour, int]] = [(Uniform(), 3), (Correlated(), 2)]
+
+
+class ShortMpc(SamplingMpc):
+    """Sampling MPC on a task cut short."""
+
+    def collect(self, task: Task, episodes: int, seed: int) -> list[Trajectory]:
+        return super().collect(dataclasses.replace(task, episode_steps=10), episodes, seed)
 
 
 def content(path: Path) -> dict[str, bytes]:
@@ -109,22 +126,104 @@ def test_open_loop_episodes_are_the_tasks_own(straight: Path) -> None:
         assert reward == pytest.approx(data.reward[episode.start + step], abs=1e-4)
 
 
-def test_correlated_noise_is_stationary_with_the_correlation_asked_for() -> None:
-    noise = correlated_noise(np.random.default_rng(0), (400, 60, 2), 0.9)
-    np.testing.assert_allclose(noise.std((0, 2)), 1, atol=0.15)
-    neighbours = np.corrcoef(noise[:, 1:].ravel(), noise[:, :-1].ravel())[0, 1]
-    assert neighbours == pytest.approx(0.9, abs=0.02)
-    assert abs((noise[..., 0] * noise[..., 1]).mean()) < 0.1
+def test_counts_do_not_change_an_episode(straight: Path, tmp_path: Path) -> None:
+    """Extending data from an odd number of episodes comes to the same as collecting at once."""
+    for count in (1, 2, 3):
+        collect(plan(TASKS[:1], [(Uniform(), count)], 5), tmp_path, workers=1)
+    extended, at_once = Dataset(tmp_path).episodes, Dataset(straight).of_task(TASKS[0])
+    assert len(extended) == 3
+    assert [e.checksum for e in extended] == [
+        e.checksum for e in at_once if e.behaviour == "uniform"
+    ]
 
 
-def test_sampling_mpc_is_deterministic_and_keeps_the_pole_up() -> None:
-    task = dataclasses.replace(get_task("cartpole-balance"), episode_steps=40)
-    first = SamplingMpc(noise=0.2, horizon=20).collect(task, 1, 3)
-    again = SamplingMpc(noise=0.2, horizon=20).collect(task, 1, 3)
-    np.testing.assert_array_equal(first.observation, again.observation)
-    np.testing.assert_array_equal(first.action, again.action)
-    assert first.observation.shape == (1, 41, 5)
-    assert first.reward.shape == (1, 40)
-    assert np.abs(first.action).max() <= 1
-    assert first.reward.mean() > 1.6
-    assert SamplingMpc(noise=0.2).name == "mpc-0.2"
+def test_mpc_episodes_do_not_depend_on_their_number() -> None:
+    """Episodes of a block share random numbers, so a block is always collected whole."""
+    one, two = (plan(TASKS[:1], [(ShortMpc(), count)], 5)[0].run() for count in (1, 2))
+    assert [len(one), len(two)] == [1, 2]
+    np.testing.assert_array_equal(one[0].observation, two[0].observation)
+
+
+def test_each_task_gets_the_behaviours_that_suit_it() -> None:
+    tasks = ("cartpole-balance", "mw-reach", "gym-hopper")
+    behaviours: list[tuple[Behaviour, int]] = [
+        (Uniform(), 1),
+        (SamplingMpc(), 1),
+        (ScriptedExpert(0.3), 11),
+        (Correlated(), 0),
+    ]
+    jobs = plan(tasks, behaviours, 0)
+    assert [(j.task, j.behaviour.name, j.first, j.episodes) for j in jobs] == [
+        ("cartpole-balance", "uniform", 0, 1),
+        ("cartpole-balance", "mpc-0", 0, 1),
+        ("mw-reach", "uniform", 0, 1),
+        ("mw-reach", "expert-0.3", 0, 10),
+        ("mw-reach", "expert-0.3", 10, 1),
+        ("gym-hopper", "uniform", 0, 1),
+    ]
+
+
+def test_a_task_that_nothing_suits_is_named() -> None:
+    with pytest.raises(BehaviourError, match=r"gym-hopper: no behaviour .* \(asked: mpc-0\)"):
+        plan(["gym-hopper"], [(SamplingMpc(), 1), (Uniform(), 0)], 0)
+
+
+def test_one_command_collects_suites_side_by_side(tmp_path: Path) -> None:
+    out = tmp_path / "data"
+    tasks = ("cartpole-balance", "mw-reach", "gym-hopper")
+    command = Collect(
+        tasks=tasks,
+        out=out,
+        uniform=1,
+        correlated=0,
+        mpc=0,
+        expert=1,
+        expert_noise=(0.0,),
+        workers=1,
+    )
+    assert command.run() == 0
+    episodes = Dataset(out).episodes
+    assert [(e.task, e.behaviour, e.terminated, e.success) for e in episodes] == [
+        ("cartpole-balance", "uniform", False, None),
+        ("mw-reach", "uniform", False, False),
+        ("mw-reach", "expert-0", False, True),
+        ("gym-hopper", "uniform", True, None),
+    ]
+    assert episodes[1].length == 100
+    assert episodes[3].length < 1000
+
+
+ROBOT = """<mujoco><option timestep="0.01"/><worldbody><body><joint name="hinge"/>
+<geom size="0.1"/></body></worldbody>
+<actuator><motor joint="hinge" ctrlrange="-1 1"/></actuator></mujoco>"""
+
+
+def test_a_robot_of_ones_own_is_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PWM_TASKS", str(tmp_path / "tasks"))
+    (tmp_path / "robot.xml").write_text(ROBOT)
+    (tmp_path / "collect_rewards.py").write_text(
+        "def still(model, data, action):\n    return float(-abs(data.qvel[0]))\n"
+    )
+    command = Collect(
+        mjcf=tmp_path / "robot.xml",
+        reward="collect_rewards:still",
+        out=tmp_path / "data",
+        uniform=2,
+        correlated=0,
+        workers=1,
+    )
+    assert command.run() == 0
+    data = Dataset(tmp_path / "data")
+    assert [(e.task, e.length) for e in data.episodes] == [("robot-still", 500)] * 2
+    before = content(tmp_path / "data")
+    assert command.run() == 0
+    assert content(tmp_path / "data") == before
+
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "robot.xml").write_text(ROBOT)
+    (elsewhere / "collect_rewards.py").write_text((tmp_path / "collect_rewards.py").read_text())
+    with pytest.raises(MjcfTaskError, match="pwm tasks add --name"):
+        dataclasses.replace(command, mjcf=elsewhere / "robot.xml").run()
+    with pytest.raises(MjcfTaskError, match="--reward"):
+        Collect(mjcf=tmp_path / "robot.xml", out=tmp_path / "other").run()
