@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m benchmarks [pretraining] [extraction] [inference]``: measure, print, write JSON."""
+"""``python -m benchmarks [NAME …]``: measure, print, write JSON."""
 
 from __future__ import annotations
 
@@ -16,13 +16,18 @@ from typing import Any
 
 import torch
 
-from benchmarks import extraction, inference, pretraining
+from benchmarks import extraction, inference, pretraining, sampler
 from benchmarks.measure import clock_name
 from benchmarks.settings import FULL, QUICK
 from pwm_core.run_directory import git_revision, machine
 from pwm_core.tables import print_table
 
-BENCHMARKS = {"pretraining": pretraining, "extraction": extraction, "inference": inference}
+BENCHMARKS = {
+    "pretraining": pretraining,
+    "extraction": extraction,
+    "inference": inference,
+    "sampler": sampler,
+}
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:

@@ -18,10 +18,13 @@ class Settings:
     """Decisions per block of inference."""
     episodes: int
     """Episodes per task in the synthetic data."""
+    transitions: tuple[int, ...]
+    """Sizes of the data sets that the sampler draws from."""
     compiled: bool
     """Measure compiled programs too (compilation takes about half a minute each)."""
 
 
-FULL = Settings(rounds=7, calls=3, decisions=400, episodes=10, compiled=True)
-QUICK = Settings(rounds=2, calls=1, decisions=20, episodes=4, compiled=False)
+SIZES = (10**5, 10**6, 10**7, 10**8)
+FULL = Settings(rounds=7, calls=3, decisions=400, episodes=10, transitions=SIZES, compiled=True)
+QUICK = Settings(rounds=2, calls=1, decisions=20, episodes=4, transitions=(10**4,), compiled=False)
 """Only to see that everything runs: its figures mean nothing."""
