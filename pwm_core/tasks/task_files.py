@@ -49,7 +49,7 @@ def read(path: Path) -> MjcfTask:
     try:
         content = json.loads(path.read_text())
         version = content.pop("schema_version")
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise MjcfTaskError(f"{path} is no task file: {error}") from error
     if version != SCHEMA_VERSION:
         raise MjcfTaskError(f"{path}: schema version {version}, {SCHEMA_VERSION} was expected")

@@ -56,13 +56,13 @@ class Tasks:
 
 
 def row(task: Task) -> dict[str, Any]:
-    """Return what fits a line."""
+    """Return what fits a line beside the longest name."""
     return {
         "task": task.name,
         "suite": task.suite,
-        "observations": task.observation.size,
-        "actions": task.action.size,
-        "rate (Hz)": 1 / task.control_step,
+        "obs": task.observation.size,
+        "act": task.action.size,
+        "Hz": 1 / task.control_step,
         "decisions": task.episode_steps,
         "episode": episode(task),
     }
@@ -70,10 +70,14 @@ def row(task: Task) -> dict[str, Any]:
 
 def full_row(task: Task) -> dict[str, Any]:
     """Return the whole description, JSON-ready."""
-    return row(task) | {
+    return {
+        "task": task.name,
+        "suite": task.suite,
         "body": task.body,
         "observations": task.observation.to_json(),
         "actions": task.action.to_json(),
+        "rate (Hz)": 1 / task.control_step,
+        "decisions": task.episode_steps,
         "discount": task.discount,
         "episodic": task.episodic,
         "reports_success": task.reports_success,
