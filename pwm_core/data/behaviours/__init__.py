@@ -7,6 +7,7 @@ from pwm_core.data.behaviours.behaviour import Behaviour, BehaviourError, Trajec
 from pwm_core.data.behaviours.expert import ScriptedExpert
 from pwm_core.data.behaviours.mpc import SamplingMpc
 from pwm_core.data.behaviours.noise import Correlated, Uniform, correlated_noise
+from pwm_core.data.behaviours.planner import Planner
 from pwm_core.data.behaviours.policy import StoredPolicy
 from pwm_core.data.behaviours.sac import SoftActorCritic
 
@@ -14,6 +15,7 @@ __all__ = [
     "Behaviour",
     "BehaviourError",
     "Correlated",
+    "Planner",
     "SamplingMpc",
     "ScriptedExpert",
     "SoftActorCritic",

@@ -10,6 +10,7 @@ import pytest
 from pwm_core.data.behaviours import (
     BehaviourError,
     Correlated,
+    Planner,
     SamplingMpc,
     ScriptedExpert,
     Uniform,
@@ -109,8 +110,8 @@ def test_scripted_experts_solve_their_task_and_noise_makes_them_worse() -> None:
 
 def test_sampling_mpc_is_deterministic_and_keeps_the_pole_up() -> None:
     task = dataclasses.replace(get_task("cartpole-balance"), episode_steps=40)
-    (first,) = SamplingMpc(noise=0.2, horizon=20).collect(task, 1, 3)
-    (again,) = SamplingMpc(noise=0.2, horizon=20).collect(task, 1, 3)
+    (first,) = SamplingMpc(0.2, Planner(horizon=20)).collect(task, 1, 3)
+    (again,) = SamplingMpc(0.2, Planner(horizon=20)).collect(task, 1, 3)
     np.testing.assert_array_equal(first.observation, again.observation)
     np.testing.assert_array_equal(first.action, again.action)
     assert first.observation.shape == (41, 5)
@@ -128,8 +129,28 @@ class NoRewardInSight:
 def test_without_a_reward_in_sight_mpc_goes_looking() -> None:
     plan = np.zeros((2, 40, 1))
     rng = np.random.default_rng(0)
-    improved = SamplingMpc(spread=0.5)._improve(NoRewardInSight(), np.zeros((2, 3)), plan, rng)
+    improved = Planner(spread=0.5).improve(NoRewardInSight(), np.zeros((2, 3)), plan, rng)
     assert improved.std() == pytest.approx(0.5 * np.sqrt(2 / 3), rel=0.35), "one of the candidates"
+
+
+def test_some_candidates_are_waves() -> None:
+    """Of a sine clipped at half its height most of the time is spent at the extremes."""
+    seen: list[np.ndarray] = []
+
+    class Seeing(NoRewardInSight):
+        def rollout(self, state: np.ndarray, action: np.ndarray) -> np.ndarray:
+            seen.append(action)
+            return super().rollout(state, action)
+
+    planner = Planner(horizon=120, samples=8, waves=3)
+    plan = planner.improve(
+        Seeing(), np.zeros((2, 3)), np.zeros((2, 120, 1)), np.random.default_rng(0)
+    )
+    assert plan.shape == (2, 120, 1)
+    extreme = (np.abs(seen[0]) == 1).mean((0, 2, 3))
+    assert extreme[0] == 0, "the plan itself"
+    assert extreme[-3:].min() > 0.5
+    assert extreme[1:-3].max() < 0.5
 
 
 @pytest.mark.parametrize(

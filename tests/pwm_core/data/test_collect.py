@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from pwm_core.data.behaviours import (
     Uniform,
 )
 from pwm_core.data.collect import collect, plan
-from pwm_core.data.dataset import Dataset, DatasetWriter
+from pwm_core.data.dataset import Dataset, DatasetWriter, Episode
 from pwm_core.data.summary import behaviour_rows
 from pwm_core.tasks import Task, get_task
 from pwm_core.tasks.mjcf import MjcfTaskError
@@ -68,6 +69,7 @@ def test_directory_holds_what_was_asked_for(straight: Path) -> None:
         ("correlated", 2),
         ("all", 5),
     ]
+    assert "success rate" not in rows[0], "neither task says when it is solved"
     assert rows[2]["best return"] == max(e.total_reward for e in data.of_task(TASKS[0]))
 
 
@@ -88,7 +90,7 @@ def test_interrupted_collection_ends_in_the_same_bytes(
     """Interrupted between two episodes, also in the middle of a job, with half a row on disk."""
     append = DatasetWriter.append
 
-    def interrupted(self: DatasetWriter, *arguments: object):
+    def interrupted(self: DatasetWriter, *arguments: Any) -> Episode:
         if len(self.episodes) == written:
             with open(self.path / "observation.f32", "ab") as file:
                 file.write(b"half")
@@ -189,6 +191,9 @@ def test_one_command_collects_suites_side_by_side(tmp_path: Path) -> None:
         ("mw-reach", "expert-0", False, True),
         ("gym-hopper", "uniform", True, None),
     ]
+    rates = {(r["task"], r["behaviour"]): r["success rate"] for r in behaviour_rows(Dataset(out))}
+    assert rates["mw-reach", "all"] == 0.5
+    assert rates["gym-hopper", "all"] is None
     assert episodes[1].length == 100
     assert episodes[3].length < 1000
 
