@@ -12,6 +12,7 @@ from torch import Tensor
 from pwm_core.checkpoint import load_optimizer, load_weights, optimizer_tensors, part, prefixed
 from pwm_core.extraction.actor_critic import Actor, Critics
 from pwm_core.extraction.config import ExtractionConfig
+from pwm_core.extraction.critic_gradient import critic_gradient
 from pwm_core.extraction.loss import (
     Imagined,
     critic_loss,
@@ -49,6 +50,7 @@ class Learner:
         self.actor_optimizer = self._adam(self.actor, config.actor_rate)
         self.critic_optimizer = self._adam(self.critics, config.critic_rate)
         self.spread: Spread = SPREADS[config.spread](device)
+        self._compiled = False
         self._bootstrap = config.horizon + (config.bootstrap == "H+1")
 
     def _adam(self, module: torch.nn.Module, rate: float) -> torch.optim.Adam:
@@ -57,6 +59,7 @@ class Learner:
 
     def compile(self) -> None:
         """Compile the networks."""
+        self._compiled = True
         self.model.compile_parts()
         self.critics.network.compile()
 
@@ -152,13 +155,19 @@ class Learner:
             if config.shuffle:
                 order = torch.randperm(len(z), generator=generator, device=self.device)
             for chosen in order.chunk(config.critic_batches):
-                loss = critic_loss(self.critics, z[chosen], target[chosen])
-                self.critic_optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                total += self._critic_gradient(z[chosen], target[chosen])
                 torch.nn.utils.clip_grad_norm_(self.critics.parameters(), config.critic_clip)
                 self.critic_optimizer.step()
-                total += loss.detach()
         return total / (config.critic_passes * config.critic_batches)
+
+    def _critic_gradient(self, z: Tensor, target: Tensor) -> Tensor:
+        """Set the critics' gradients and return the loss."""
+        if not self._compiled:
+            return critic_gradient(self.critics, z, target)
+        loss = critic_loss(self.critics, z, target)
+        self.critic_optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        return loss.detach()
 
     def _schedule(self, iteration: int) -> None:
         done, config = iteration / self.config.iterations, self.config

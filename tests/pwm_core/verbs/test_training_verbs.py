@@ -12,8 +12,10 @@ import torch
 
 from pwm_core.cli import main
 from pwm_core.extraction.runner import Extraction
+from pwm_core.extraction.store import TrainedPolicy
+from pwm_core.files import sha256
 from pwm_core.model.store import TrainedWorldModel
-from pwm_core.verbs.extract import REFUSED
+from pwm_core.verbs.extract import FAILED, REFUSED
 
 TASK = "cartpole-swingup"
 SMALL = [
@@ -104,3 +106,74 @@ def test_extract_really_evaluates_and_passes_strict(
     assert row["task"] == TASK
     assert row["imagined"] == -1.0
     assert 0 < row["real"] < 1000
+
+
+def test_a_failed_task_does_not_lose_the_others(
+    good_model: Path,
+    tiny_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A suite stands for its tasks; the one that fails is named and the status says so."""
+    judged(monkeypatch, 100.0, 100.0)
+    out = tmp_path / "p"
+    (out / "cartpole-balance").mkdir(parents=True)
+    (out / "cartpole-balance" / "config.json").write_text('{"stage": "collect", "config": {}}')
+    where = ["--world-model", str(good_model), "--data", str(tiny_data), "--out", str(out)]
+    status = main(["extract", *where, "--tasks", "mt30", *SMALL, "--json"])
+    printed = capsys.readouterr()
+    rows = {row["task"]: row for row in json.loads(printed.out)}
+    assert status == FAILED == 1
+    assert set(rows) == {"cartpole-swingup", "cartpole-balance"}
+    assert Path(rows[TASK]["policy"]).is_file()
+    assert rows["cartpole-balance"]["policy"].startswith("failed: ")
+    assert "FAILED: cartpole-balance: " in printed.err
+    assert "another stage: was 'collect'" in printed.err
+    assert "mt30: the world model does not know" in printed.err
+
+
+def test_tasks_in_worker_processes(
+    good_model: Path, tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All tasks that the model knows; rows come in its order."""
+    out = tmp_path / "p"
+    where = ["--world-model", str(good_model), "--data", str(tiny_data), "--out", str(out)]
+    quick = [*SMALL, "--evaluate", "model", "--json"]
+    assert main(["extract", *where, *quick, "--workers", "2"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["task"] for row in rows] == ["cartpole-swingup", "cartpole-balance"]
+    assert all(row["real"] is None for row in rows)
+    assert all(Path(row["policy"]).is_file() for row in rows)
+
+
+def test_unknown_task_is_refused_before_anything_runs(
+    good_model: Path, tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--world-model", str(good_model), "--data", str(tiny_data), "--out", str(tmp_path)]
+    assert main(["extract", *where, "--tasks", TASK, "walker-wlak", *SMALL]) == 2
+    assert "not 'walker-wlak'" in capsys.readouterr().err
+    assert not (tmp_path / TASK).exists()
+
+
+def test_preset_and_overrides_are_on_record(
+    good_model: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged(monkeypatch, 100.0, 100.0)
+    out = tmp_path / "p"
+    assert extract(good_model, tiny_data, out, "--preset", "released", "--bootstrap", "H") == 0
+    config = json.loads((out / TASK / "config.json").read_text())["config"]
+    assert config["preset"] == "released"
+    assert {"bootstrap", "iterations", "batch"} <= set(config["overrides"])
+    assert (config["bootstrap"], config["shuffle"], config["batch"]) == ("H", False, 8)
+    assert "shuffle" not in config["overrides"]
+
+
+def test_beginning_from_an_earlier_run(
+    good_model: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged(monkeypatch, 100.0, 100.0)
+    assert extract(good_model, tiny_data, tmp_path / "p") == 0
+    assert extract(good_model, tiny_data, tmp_path / "q", "--from", str(tmp_path / "p")) == 0
+    record = TrainedPolicy.load(tmp_path / "q" / TASK / "policy.safetensors").record
+    assert record["provenance"]["from"] == sha256(tmp_path / "p" / TASK / "policy.safetensors")
