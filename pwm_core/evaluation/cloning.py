@@ -26,7 +26,7 @@ class CloningConfig:
     updates: int = 2000
     """Updates of a clone of one task."""
     multi_task_updates: int = 12_000
-    """Updates of the one network over all tasks."""
+    """Most updates of the one network over all tasks; fewer tasks take ``updates`` each."""
     batch: int = 512
     """Decisions per update."""
     learning_rate: float = 1e-3
@@ -130,8 +130,9 @@ def clone_all_tasks(dataset: Dataset, config: CloningConfig) -> MultiTaskClone:
         mean, scale = _normalisation(dataset, task, before[index], rng)
         policy.mean[index, : len(mean)], policy.scale[index, : len(scale)] = mean, scale
         real[index, : task.action.size] = 1 / task.action.size  # every task weighs the same
-    trainer = _Trainer(policy, config.multi_task_updates, config.learning_rate)
-    for _ in range(config.multi_task_updates):
+    updates = min(config.updates * len(tasks), config.multi_task_updates)
+    trainer = _Trainer(policy, updates, config.learning_rate)
+    for _ in range(updates):
         chosen = rng.integers(len(tasks), size=config.batch)
         rows = every[first[chosen] + rng.integers(count[chosen])]
         task_index = torch.from_numpy(chosen)

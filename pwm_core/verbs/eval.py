@@ -94,7 +94,8 @@ class Evaluate:
         if self.json:
             print(json.dumps({"tasks": tasks, "overall": overall}, indent=1))
             return
-        print_table("Real returns", tasks, False)
+        filled = [name for name in tasks[0] if any(row[name] not in ("", None) for row in tasks)]
+        print_table("Real returns", [{name: row[name] for name in filled} for row in tasks], False)
         if overall:
             print_table("Normalised scores over tasks (rliable)", overall, False)
 

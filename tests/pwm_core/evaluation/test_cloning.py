@@ -54,7 +54,7 @@ def test_one_clone_of_all_tasks_keeps_them_apart(tmp_path: Path) -> None:
         observation = rng.normal(size=(301, 5)).astype(np.float32)
         action = sign * np.tanh(observation[:-1, :1])
         writer.append(info.name, "expert", 0, observation, action, np.zeros(300))
-    config = CloningConfig(hidden=(32,), multi_task_updates=300, batch=128, learning_rate=3e-3)
+    config = CloningConfig(hidden=(32,), updates=150, batch=128, learning_rate=3e-3)
     policy = clone_all_tasks(Dataset(tmp_path), config)
     observation = torch.from_numpy(rng.normal(size=(50, 5)).astype(np.float32))
     expected = torch.tanh(observation[:, :1])

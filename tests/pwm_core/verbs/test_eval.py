@@ -88,6 +88,7 @@ def test_processes_give_the_same_figures(policies: Path, tmp_path: Path) -> None
 SMALL_PLANNERS = [
     *("--planners.mppi.samples", "8", "--planners.mppi.elites", "4"),
     *("--planners.mppi.policy-plans", "2", "--planners.mppi.iterations", "1"),
+    *("--planners.mppi.horizon", "2", "--planners.mppi.horizon-without-value", "3"),
 ]
 
 
