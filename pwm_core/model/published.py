@@ -28,6 +28,7 @@ from torch import Tensor
 from pwm_core.checkpoint import CheckpointError
 from pwm_core.data.dataset import TaskInfo
 from pwm_core.model.config import SIZES, LatentLayerName, WorldModelConfig
+from pwm_core.model.published_tasks import PUBLISHED_TASKS
 from pwm_core.model.world_model import WorldModel
 
 _NETWORKS = {
@@ -74,6 +75,11 @@ class PublishedWeights:
         if name not in self.tensors:
             raise self.error(f"{name} is missing: no world model of TD-MPC2's or PWM's")
         return tuple(self.tensors[name].shape)
+
+    @property
+    def tasks(self) -> int:
+        """Return the number of task embeddings, one for a model of a single task."""
+        return len(self.tensors.get("_task_emb.weight", [None]))
 
     def layers(self, network: str) -> int:
         """Return the number of linear layers of ``network``."""
@@ -202,14 +208,16 @@ def require_fit(
             )
 
 
-def fitting_sizes(config: WorldModelConfig) -> list[str]:
-    """Return the published sizes, with their suite, that a file's ``config`` fits."""
+def fitting_sizes(config: WorldModelConfig, tasks: int) -> list[str]:
+    """Return the published sizes, with their suite, that a file of so many tasks fits."""
     found = {name: getattr(config, name) for name in _SIZE_FIELDS}
-    cases = [(size, suite) for size in PUBLISHED_SIZES for suite in ("mt30", "mt80", None)]
+    suites: dict[str | None, int] = {name: len(names) for name, names in PUBLISHED_TASKS.items()}
+    suites[None] = 1
     return [
-        f"--size {size} ({suite or 'one task'})"
-        for size, suite in cases
-        if published_sizes(size, suite) == found
+        f"--size {size}" + (f" --suite {suite}" if suite else " of one task")
+        for size in PUBLISHED_SIZES
+        for suite, count in suites.items()
+        if count == tasks and published_sizes(size, suite) == found
     ]
 
 

@@ -86,8 +86,8 @@ class ImportCheckpoint:
         try:
             require_fit(weights, asked, tasks)
         except PwmError as error:
-            fitting = fitting_sizes(config)
-            advice = f"it fits {' and '.join(fitting)}" if fitting else "it fits no published size"
+            fitting = fitting_sizes(config, weights.tasks)
+            advice = f"it fits {' or '.join(fitting)}" if fitting else "it fits no published size"
             raise type(error)(f"{error}; {advice}") from error
         return config
 

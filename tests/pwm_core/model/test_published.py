@@ -292,15 +292,18 @@ def test_published_tasks_are_the_suites(suite: str) -> None:
 @pytest.mark.parametrize(
     ("size", "suite", "fits"),
     [
-        ("1M", "mt80", ["--size 1M (mt30)", "--size 1M (mt80)"]),
-        ("19M", "mt30", ["--size 19M (mt30)"]),
-        ("48M", "mt80", ["--size 48M (mt80)"]),
-        ("317M", "mt30", ["--size 317M (mt30)", "--size 317M (mt80)"]),
-        ("5M", None, ["--size 5M (one task)"]),
+        ("1M", "mt80", ["--size 1M --suite mt80"]),
+        ("19M", "mt30", ["--size 19M --suite mt30"]),
+        ("48M", "mt80", ["--size 48M --suite mt80"]),
+        ("317M", "mt30", ["--size 317M --suite mt30"]),
+        ("5M", None, ["--size 5M of one task"]),
     ],
 )
 def test_fitting_sizes(size: str, suite: str | None, fits: list[str]) -> None:
-    assert fitting_sizes(WorldModelConfig(**published_sizes(size, suite))) == fits
+    tasks = len(PUBLISHED_TASKS.get(suite, ("one",)))
+    config = WorldModelConfig(**published_sizes(size, suite))
+    assert fitting_sizes(config, tasks) == fits
+    assert fitting_sizes(config, 7) == []
 
 
 @pytest.mark.parametrize(
