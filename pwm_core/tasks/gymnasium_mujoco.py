@@ -6,7 +6,7 @@ Source of layouts and episode rules: gymnasium.farama.org/environments/mujoco.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,7 @@ from pwm_core.tasks.channels import (
 )
 from pwm_core.tasks.envpool import EnvPoolEnvironment, has_envpool
 from pwm_core.tasks.sequential import SequentialVector
+from pwm_core.tasks.stepped import SteppedDynamics
 from pwm_core.tasks.task import SingleEnvironment, Task, VectorEnvironment
 
 SUITE = "gymnasium"
@@ -106,6 +107,19 @@ def _make_vector(
     )
 
 
+def _make_dynamics(
+    make_single: Callable[[int], SingleEnvironment],
+    environments: Sequence[SingleEnvironment],
+    threads: int,
+) -> SteppedDynamics:
+    """Plan on worlds of their own, whose state is all that an episode draws.
+
+    Restoring a state renews the places of bodies, which are one simulator step old in Gymnasium's
+    rewards: the environments themselves would pay less for the step after.
+    """
+    return SteppedDynamics([make_single(0) for _ in environments], threads)
+
+
 def _task(
     gymnasium_name: str,
     control_step: float,
@@ -118,6 +132,7 @@ def _task(
     name = f"gym-{gymnasium_name.lower()}"
     layout = ActionLayout(action)
     environment_id = f"{gymnasium_name}-v5"
+    make_single = partial(GymnasiumEnvironment, environment_id, layout, episode_steps)
     return Task(
         name=name,
         suite=SUITE,
@@ -126,8 +141,9 @@ def _task(
         action=layout,
         control_step=control_step,
         episode_steps=episode_steps,
-        make_single=partial(GymnasiumEnvironment, environment_id, layout, episode_steps),
+        make_single=make_single,
         make_vector=partial(_make_vector, environment_id, layout, episode_steps),
+        make_dynamics=partial(_make_dynamics, make_single),
         episodic=episodic,
     )
 

@@ -29,6 +29,7 @@ import numpy as np
 from pwm_core.errors import PwmError
 from pwm_core.tasks.mjcf_layout import JOINTS, ModelObservation, action_layout
 from pwm_core.tasks.sequential import SequentialVector
+from pwm_core.tasks.stepped import SteppedDynamics
 from pwm_core.tasks.task import SingleEnvironment, Task
 
 SUITE = "own"
@@ -149,6 +150,7 @@ def task_from_mjcf(description: MjcfTask) -> Task:
         episode_steps=description.episode_steps,
         make_single=partial(MjcfEnvironment, description),
         make_vector=partial(_make_vector, description),
+        make_dynamics=SteppedDynamics,
         episodic=rules.terminated is not None,
     )
 
@@ -200,6 +202,11 @@ class MjcfEnvironment(SingleEnvironment):
         places = self.model.jnt_qposadr[scalar]
         self.data.qpos[places] += self.np_random.uniform(-START_NOISE, START_NOISE, len(places))
         self.data.qvel += self.np_random.uniform(-START_NOISE, START_NOISE, self.model.nv)
+
+    def restore(self, state: np.ndarray) -> None:
+        for warning in self.data.warning:  # a plan may have diverged
+            warning.number = 0
+        super().restore(state)
 
     def substep(self, action: np.ndarray) -> float:
         action = np.clip(np.asarray(action, np.float64), -1, 1)

@@ -13,8 +13,8 @@ from pwm_core.tasks.task import SingleEnvironment
 class SteppedDynamics:
     """Plans are stepped one after the other in their own environment, which is then put back.
 
-    Episodes must not end in terminal states, and an environment's reward must depend on nothing
-    but what ``restore`` sets and what its episode drew.
+    A plan earns nothing after a terminal state. An environment's reward must depend on nothing but
+    what ``restore`` sets and what its episode drew.
     """
 
     def __init__(self, environments: Sequence[SingleEnvironment], threads: int) -> None:
@@ -22,13 +22,20 @@ class SteppedDynamics:
 
     def rollout(self, state: np.ndarray, action: np.ndarray) -> np.ndarray:
         """Return rewards ``[E, N, T]`` of decisions ``[E, N, T, A]`` from states ``[E, S]``."""
-        reward = np.empty(action.shape[:3])
+        reward = np.zeros(action.shape[:3])
         for e, environment in enumerate(self._environments):
             present = environment.state()
             for n, plan in enumerate(action[e]):
-                environment.restore(state[e])
+                self._begin(environment, state[e])
                 for t, decision in enumerate(plan):
                     repeats = range(environment.substeps)
                     reward[e, n, t] = sum(environment.substep(decision) for _ in repeats)
-            environment.restore(present)
+                    if environment.terminated:
+                        break
+            self._begin(environment, present)
         return reward
+
+    @staticmethod
+    def _begin(environment: SingleEnvironment, state: np.ndarray) -> None:
+        environment.restore(state)
+        environment.terminated = False

@@ -190,3 +190,32 @@ def test_reset_with_a_seed_forgets_what_was_before(task: Task) -> None:
     action = np.full(task.action.size, 0.3)
     assert one.step(action)[1] == other.step(action)[1]
     np.testing.assert_array_equal(one.state(), other.state())
+
+
+def test_planned_rewards_are_those_of_stepping(task: Task) -> None:
+    """From the second decision on: the first is measured from where bodies are, not were."""
+    rng = np.random.default_rng(2)
+    ones = [task.make_single(seed) for seed in (0, 1)]
+    for one in ones:
+        one.step(rng.uniform(-1, 1, task.action.size))
+    before = [one.state() for one in ones]
+    plans = rng.uniform(-1, 1, (2, 2, 3, task.action.size))
+    assert task.make_dynamics is not None
+    planned = task.make_dynamics(ones, 1).rollout(np.stack(before), plans)
+    assert planned.shape == (2, 2, 3)
+    for one, state, rewards, plan in zip(ones, before, planned, plans, strict=True):
+        np.testing.assert_array_equal(one.state(), state)
+        stepped = [float(one.step(action)[1]) for action in plan[1]]
+        np.testing.assert_allclose(rewards[1, 1:], stepped[1:], rtol=1e-4, atol=1e-4)
+
+
+def test_a_plan_earns_nothing_after_a_terminal_state() -> None:
+    task = get_task("gym-invertedpendulum")
+    one = task.make_single(0)
+    assert task.make_dynamics is not None
+    planned = task.make_dynamics([one], 1).rollout(one.state()[None], np.ones((1, 2, 20, 1)))
+    np.testing.assert_array_equal(planned[0, 0], planned[0, 1])
+    ends = int(planned[0, 0].argmin())
+    assert 1 < ends < 20
+    assert planned[0, 0, :ends].tolist() == [1.0] * ends
+    assert not planned[0, 0, ends:].any()

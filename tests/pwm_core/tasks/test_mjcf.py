@@ -146,6 +146,17 @@ def test_rewards_that_are_no_finite_number(pendulum: MjcfTask, function: str, me
         one.step(np.zeros(1))
 
 
+def test_planned_rewards_are_those_of_stepping(pendulum: MjcfTask) -> None:
+    task = task_from_mjcf(pendulum)
+    one = task.make_single(0)
+    one.step(np.ones(1))
+    plans = np.random.default_rng(0).uniform(-1, 1, (1, 3, 6, 1))
+    assert task.make_dynamics is not None
+    planned = task.make_dynamics([one], 1).rollout(one.state()[None], plans)
+    stepped = [float(one.step(action)[1]) for action in plans[0, 2]]
+    np.testing.assert_allclose(planned[0, 2], stepped, atol=1e-9)
+
+
 def test_diverged_physics_are_not_taken_for_an_episode(pendulum: MjcfTask) -> None:
     one = task_from_mjcf(pendulum).make_single(0)
     assert isinstance(one, MjcfEnvironment)
