@@ -16,13 +16,14 @@ from typing import Any
 
 import torch
 
-from benchmarks import extraction, inference, pretraining, sampler
+from benchmarks import collection, extraction, inference, pretraining, sampler
 from benchmarks.measure import clock_name
 from benchmarks.settings import FULL, QUICK
 from pwm_core.run_directory import git_revision, machine
 from pwm_core.tables import print_table
 
 BENCHMARKS = {
+    "collection": collection,
     "pretraining": pretraining,
     "extraction": extraction,
     "inference": inference,

@@ -8,15 +8,13 @@ samplers do that keep no table of episodes.
 
 from __future__ import annotations
 
-import cProfile
-import pstats
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.measure import Program, Row, clock_name, interleave
+from benchmarks.measure import Program, Row, clock_name, function_rows, interleave
 from benchmarks.settings import Settings
 from pwm_core.data.dataset import Dataset, TaskInfo
 from pwm_core.data.episodes import Episode, to_line
@@ -137,17 +135,4 @@ def anonymous_megabytes() -> float:
 def profiled(directory: Path, settings: Settings) -> list[Row]:
     """Return the costliest functions of a batch."""
     fast = sampler(sparse_dataset(directory / "data", settings.transitions[0]))
-    calls = 100
-    with cProfile.Profile() as record:
-        for number in range(calls):
-            fast.batch(number)
-    table = pstats.Stats(record).get_stats_profile()
-    functions = sorted(table.func_profiles.items(), key=lambda item: -item[1].tottime)[:12]
-    return [
-        {
-            "function": name,
-            "share": function.tottime / table.total_tt,
-            "ms per call": 1e3 * function.tottime / calls,
-        }
-        for name, function in functions
-    ]
+    return function_rows(Drawing(fast), calls=100)

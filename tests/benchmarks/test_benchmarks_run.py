@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from benchmarks.__main__ import BENCHMARKS, main
+from benchmarks.collection import PLANNER, plannings
+from benchmarks.collection import REFERENCE as IN_PYTHON
 from benchmarks.extraction import extraction
 from benchmarks.measure import GEMM_SIZE, counted_work, gemm
 from benchmarks.pretraining import pretraining, stages
@@ -76,6 +78,13 @@ def test_the_sampler_and_its_reference_draw_the_same_windows(tmp_path: Path) -> 
         mine, theirs = fast.batch(number), plain.batch(number)
         for field, value in vars(mine).items():
             assert torch.equal(value, vars(theirs)[field]), field
+
+
+def test_planning_and_its_reference_come_to_the_same_plan() -> None:
+    ways = plannings("cheetah-run")
+    plan = ways[PLANNER]()
+    assert plan.std() > 0.1
+    np.testing.assert_allclose(plan, ways[IN_PYTHON](), atol=1e-4)
 
 
 def test_an_unknown_benchmark_is_named(capsys: pytest.CaptureFixture[str]) -> None:
