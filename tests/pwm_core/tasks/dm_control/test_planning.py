@@ -26,7 +26,8 @@ def near_reward(task: Task, environment: SingleEnvironment, rng: np.random.Gener
     elif body in ("cheetah", "hopper", "walker"):
         data.qpos[:] = rng.normal(0, 0.05, len(data.qpos))
         data.joint("rootz").qpos[0] = 0.5 if body == "cheetah" else 0.0
-        data.joint("rootx").qvel[0] = rng.uniform(0.5, 5) * (-1 if "backwards" in task.name else 1)
+        speed = rng.uniform(0.3, 1.3 if body == "hopper" else 5)
+        data.joint("rootx").qvel[0] = -speed if "backwards" in task.name else speed
     elif body == "cup":
         data.joint("ball_x").qpos[0] = rng.normal(0, 0.02)
         data.joint("ball_z").qpos[0] = rng.uniform(0.3, 0.37)
