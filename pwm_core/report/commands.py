@@ -20,8 +20,7 @@ def extract(run: Path) -> str:
 
 
 def evaluate(run: Path) -> str:
-    policies = f"{run}/policies/*/policy.safetensors"
-    return f"pwm eval --policies {policies} --data {run}/data --out {run}/evaluation.json"
+    return f"pwm eval --policies {run}/policies --data {run}/data --out {run}/evaluation.json"
 
 
 def export(run: Path) -> str:
