@@ -78,7 +78,7 @@ ENVPOOL_DIFFERS = {
     "button-press-topdown-wall": "the reward: the package asks for an open gripper, EnvPool for a "
     "closed one",
     **dict.fromkeys(
-        ("dial-turn", "pick-out-of-hole", "plate-slide-side"),
+        ("dial-turn", "handle-press-side", "pick-out-of-hole", "plate-slide-side"),
         "contacts: those of the MuJoCo 3.6 that is inside EnvPool",
     ),
     "disassemble": "whether the peg turns the nut during the reset depends on the last episode",

@@ -34,7 +34,7 @@ NOW = [*range(18), 36, 37, 38]
 """The present frame and the goal; the previous frame repeats the present one after a reset."""
 SAME_STATE = 2.5e-3
 """Positions (m) and quaternions this near are one state; EnvPool's MuJoCo 3.6 is 2e-4 away."""
-CONTACTS = ("dial-turn", "pick-out-of-hole", "plate-slide-side")
+CONTACTS = ("dial-turn", "handle-press-side", "pick-out-of-hole", "plate-slide-side")
 """Listed for what happens late in an episode, once something is touched."""
 names = pytest.mark.parametrize("name", [task.name for task in TASKS])
 
