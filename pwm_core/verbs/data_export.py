@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from pwm_core.data.dataset import Dataset
+from pwm_core.data.formats import load_format
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,8 @@ class DataExport:
 
     def run(self) -> int:
         """Export, then say how to load the datasets."""
-        from pwm_core.data.formats.minari import export_minari
-
-        dataset = Dataset(self.path)
-        identities = export_minari(dataset, list(self.tasks or dataset.tasks), self.out)
+        dataset, names = Dataset(self.path), self.tasks
+        minari = load_format(self.format)
+        identities = minari.export_minari(dataset, list(names or dataset.tasks), self.out)
         print(f"MINARI_DATASETS_PATH={self.out.resolve()} finds {', '.join(identities)}")
         return 0

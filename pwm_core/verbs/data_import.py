@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from pwm_core.data.dataset import Dataset
+from pwm_core.data.formats import load_format
 from pwm_core.data.formats.source import Source, import_sources
 from pwm_core.data.summary import behaviour_rows
 from pwm_core.errors import PwmError
@@ -42,16 +43,11 @@ class DataImport:
     def _open(self, file: Path) -> Source:
         if self.control_step is not None and self.format != "minari":
             raise PwmError(f"--control-step describes Minari environments, not {self.format} files")
-        if self.format == "tdmpc2":
-            from pwm_core.data.formats.tdmpc2 import TdMpc2File
-
-            return TdMpc2File(file, self.task)
-        if self.format == "minari":
-            from pwm_core.data.formats.minari import MinariDataset
-
-            return MinariDataset(file, self.task, self.control_step)
-        if self.task is not None:
+        if self.task is not None and self.format == "mcap":
             raise PwmError("mcap bags name the task in their messages: leave --task out")
-        from pwm_core.data.formats.mcap import McapBag
-
-        return McapBag(file)
+        module = load_format(self.format)
+        if self.format == "tdmpc2":
+            return module.TdMpc2File(file, self.task)
+        if self.format == "minari":
+            return module.MinariDataset(file, self.task, self.control_step)
+        return module.McapBag(file)
