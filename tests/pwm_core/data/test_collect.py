@@ -162,12 +162,13 @@ def test_each_task_gets_the_behaviours_that_suit_it() -> None:
         ("mw-reach", "expert-0.3", 0, 10),
         ("mw-reach", "expert-0.3", 10, 1),
         ("gym-hopper", "uniform", 0, 1),
+        ("gym-hopper", "mpc-0", 0, 1),
     ]
 
 
 def test_a_task_that_nothing_suits_is_named() -> None:
-    with pytest.raises(BehaviourError, match=r"gym-hopper: no behaviour .* \(asked: mpc-0\)"):
-        plan(["gym-hopper"], [(SamplingMpc(), 1), (Uniform(), 0)], 0)
+    with pytest.raises(BehaviourError, match=r"gym-hopper: no .* \(asked: expert-0\)"):
+        plan(["gym-hopper"], [(ScriptedExpert(), 1), (Uniform(), 0)], 0)
 
 
 def test_one_command_collects_suites_side_by_side(tmp_path: Path) -> None:
@@ -215,6 +216,7 @@ def test_a_robot_of_ones_own_is_collected(tmp_path: Path, monkeypatch: pytest.Mo
         out=tmp_path / "data",
         uniform=2,
         correlated=0,
+        mpc=0,
         workers=1,
     )
     assert command.run() == 0
