@@ -143,7 +143,8 @@ class Learner:
 
     @torch.no_grad()
     def _targets(self, imagined: Imagined, reward: Tensor) -> Tensor:
-        value = self.critics(imagined.latent[1:].flatten(0, 1)).min(0).values.view_as(reward)
+        latent = imagined.latent[1:].detach().flatten(0, 1)
+        value = self.critics(latent).min(0).values.view_as(reward)
         return lambda_returns(reward, value, self.discount * imagined.continues, self.config.lam)
 
     def _fit_critics(self, z: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:

@@ -81,7 +81,7 @@ def test_early_plateau(scores: list[float], found: bool) -> None:
     ("noise", "found"), [(0.5, False), (NOISE_LIMIT, False), (0.95, True), (float("nan"), False)]
 )
 def test_gradient_variance(noise: float, found: bool) -> None:
-    finding = gradient_variance(series(None, [0.0] * 6, noise))
+    finding = gradient_variance(series(None, [0.0] * 6, noise), DATA)
     assert (finding is not None) == found
 
 
@@ -90,7 +90,9 @@ def test_noise_of_a_converged_policy_is_no_failure() -> None:
     lines = series(None, [0.0] * 9)
     for line in lines[5:]:
         line["gradient_noise/actor"] = 1.2
-    assert gradient_variance(lines) is None
+    assert gradient_variance(lines, DATA) is None
+    solved = series([700.0] * 6, [700.0] * 6, noise=1.2)  # begun from a good policy
+    assert gradient_variance(solved, DATA) is None
 
 
 def test_pure_noise_is_at_the_limit() -> None:
