@@ -25,10 +25,10 @@ def load_published(body: Body, name: str, seed: int) -> Any:
     """Return task ``name`` of dm_control's suite."""
     with warnings.catch_warnings():  # without a display glfw warns in every process
         warnings.filterwarnings("ignore", module="glfw")
-        from dm_control import suite  # slow to import, and not needed to describe a task
+        from dm_control.suite import load  # slow, and not needed to describe a task
 
     # No time limit of its own: the episode's end is ours, and a bridge may run on for hours.
-    return suite.load(body.domain, name, task_kwargs={"random": seed, "time_limit": float("inf")})
+    return load(body.domain, name, task_kwargs={"random": seed, "time_limit": float("inf")})
 
 
 def load_custom(body: Body, make_task: Callable[[Any, int], Any], reward: Reward, seed: int) -> Any:

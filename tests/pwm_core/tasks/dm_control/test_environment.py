@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pwm_core.tasks import Task, all_tasks, get_task
-from pwm_core.tasks.dm_control.environment import ACTION_REPEAT
+from pwm_core.tasks.dm_control.environment import ACTION_REPEAT, DmControlEnvironment
 
 
 @pytest.fixture(params=[task.name for task in all_tasks("mt30")])
@@ -75,7 +75,7 @@ def test_world_runs_on_past_the_episodes_end(name: str) -> None:
     for _ in range(task.episode_steps + 50):
         _, reward, terminated, truncated, _ = environment.step(np.array([0.2]))
         assert not terminated
-        assert np.isfinite(reward)
+        assert np.isfinite(float(reward))
         flags.append(truncated)
     assert flags.index(True) == task.episode_steps - 1
     assert all(flags[task.episode_steps - 1 :])
@@ -105,6 +105,7 @@ def test_most_cup_spins_start_inside_the_cup() -> None:
     inside = {}
     for name in ("cup-spin", "cup-catch"):
         environment = get_task(name).make_single(0)
+        assert isinstance(environment, DmControlEnvironment)
         physics = environment._environment.physics
         environment.reset(seed=0)
         inside[name] = np.mean([environment.reset() and physics.in_target() for _ in range(60)])

@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from pwm_core.tasks import SingleEnvironment, Task, all_tasks, get_task
+from pwm_core.tasks import SingleEnvironment, Task, TrueDynamics, all_tasks, get_task
 from pwm_core.tasks.stepped import SteppedDynamics
 
 NAMES = [task.name for task in all_tasks("mt30")]
@@ -60,6 +60,11 @@ def worlds(task: Task, count: int, seed: int = 0) -> list[SingleEnvironment]:
     return environments
 
 
+def plan_on(environments: list[SingleEnvironment], task: Task, threads: int = 1) -> TrueDynamics:
+    assert task.make_dynamics is not None
+    return task.make_dynamics(environments, threads)
+
+
 def states(environments: Sequence[SingleEnvironment]) -> np.ndarray:
     return np.stack([environment.state() for environment in environments])
 
@@ -70,14 +75,14 @@ def test_planned_rewards_are_those_of_stepping(name: str) -> None:
     environments = worlds(task, 4)
     plans = rng.uniform(-1, 1, (4, 2, 6, task.action.size))
     before = states(environments)
-    planned = task.make_dynamics(environments, 1).rollout(before, plans)
+    planned = plan_on(environments, task).rollout(before, plans)
     stepped = SteppedDynamics(environments, 1).rollout(before, plans)
     np.testing.assert_allclose(planned, stepped, rtol=0, atol=EXACT)
     assert planned.shape == (4, 2, 6)
     assert np.ptp(planned) > 0.01, "states and actions that all earn the same show nothing"
     for e, environment in enumerate(environments):
         environment.restore(before[e])
-        played = [environment.step(action)[1] for action in plans[e, 0]]
+        played = [float(environment.step(action)[1]) for action in plans[e, 0]]
         np.testing.assert_allclose(planned[e, 0], played, rtol=0, atol=EXACT)
 
 
@@ -87,7 +92,7 @@ def test_threads_change_nothing(name: str) -> None:
     environments = worlds(task, 3)
     plans = np.random.default_rng(3).uniform(-1, 1, (3, 5, 4, task.action.size))
     one, two = (
-        task.make_dynamics(environments, threads).rollout(states(environments), plans)
+        plan_on(environments, task, threads).rollout(states(environments), plans)
         for threads in (1, 2)
     )
     np.testing.assert_array_equal(one, two)
@@ -98,7 +103,7 @@ def test_every_environment_keeps_its_own_target(name: str) -> None:
     """The same physics state earns by where each episode's target is, also after a reset."""
     task = get_task(name)
     near, far = worlds(task, 2)
-    dynamics = task.make_dynamics([near, far], 1)
+    dynamics = plan_on([near, far], task)
     idle = np.zeros((2, 1, 2, task.action.size))
     for _ in range(2):
         if task.body == "finger_target":
