@@ -50,7 +50,10 @@ class WorldModel(nn.Module):
 
     def compile_parts(self) -> None:
         """Compile the networks one by one; each is reused at every step of a window."""
-        for network in (self.encoder, self.dynamics, self.reward_head, *self.other_dynamics):
+        networks = [self.encoder, self.dynamics, self.reward_head, *self.other_dynamics]
+        if self.termination_head is not None:
+            networks.append(self.termination_head)
+        for network in networks:
             network.compile()
 
     def embedding(self, task: Tensor) -> Tensor:

@@ -46,8 +46,8 @@ class Pretrain:
     """Lowest and highest bin, in symlog units unless --no-reward-symlog."""
     dynamics_heads: int = 1
     """Dynamics networks; two or more measure how unsure the model is."""
-    termination: bool | None = None
-    """Predict the end of episodes; when not given, where the data has an episodic task."""
+    termination: Literal["auto", "on", "off"] = "auto"
+    """Predict the end of episodes; auto does where the data has an episodic task."""
     updates: int = 2000
     """Gradient steps."""
     transitions: int = 1024
@@ -129,7 +129,7 @@ class Pretrain:
             reward_low=low,
             reward_high=high,
             dynamics_heads=self.dynamics_heads,
-            termination=episodic if self.termination is None else self.termination,
+            termination=episodic if self.termination == "auto" else self.termination == "on",
         )
 
     def _config(self, episodic: bool = False) -> PretrainingConfig:
