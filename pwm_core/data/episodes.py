@@ -44,6 +44,13 @@ class Episode:
 
 NAMES = tuple(field.name for field in fields(Episode))
 _REQUIRED, _KNOWN = frozenset(NAMES[:7]), frozenset(NAMES)
+_KINDS: dict[str, tuple[type, ...]] = {
+    "task": (str,),
+    "behaviour": (str,),
+    "total_reward": (float, int),
+    "terminated": (bool, type(None)),
+    "success": (bool, type(None)),
+}
 COLUMNS = np.dtype(
     [
         ("task", "<i4"),
@@ -134,7 +141,7 @@ class EpisodeTable(Sequence[Episode]):
             values["length"],
             values["total_reward"],
             values["checksum"],
-            values.get("terminated", False),
+            values.get("terminated") or False,
             -1 if success is None else success,
         )
 
@@ -148,7 +155,7 @@ class EpisodeTable(Sequence[Episode]):
         self._count = needed
 
     def column(self, name: str) -> np.ndarray:
-        """Return one field of all episodes; ``task`` and ``behaviour`` are numbers, see below."""
+        """Return one field of all episodes; ``task`` and ``behaviour`` are numbers of names."""
         return self._columns[: self._count][name]
 
     @property
@@ -244,8 +251,9 @@ def _checked(line: bytes) -> dict[str, Any]:
         raise ValueError(
             f"start is {values['start']} and length {values['length']}, expected >= 0 and >= 1"
         )
-    if not isinstance(values["task"], str) or not isinstance(values["behaviour"], str):
-        raise ValueError("task and behaviour are expected to be text")
+    for name, kinds in _KINDS.items():
+        if not isinstance(values.get(name), kinds):
+            raise ValueError(f"{name} is {values.get(name)!r}, which it cannot be")
     return values
 
 

@@ -219,13 +219,15 @@ def _check(trajectory: Trajectory, task: TaskInfo) -> None:
         "reward": (steps,),
     }
     for field, shape in expected.items():
-        array = vars(trajectory)[field]
-        if np.shape(array) != shape:
-            raise BadTrajectoryError(f"{name}: {field} is {np.shape(array)}, expected {shape}")
+        with np.errstate(over="ignore"):
+            array = np.asarray(vars(trajectory)[field], np.float32)
+        if array.shape != shape:
+            raise BadTrajectoryError(f"{name}: {field} is {array.shape}, expected {shape}")
         if not np.isfinite(array).all():
             place = np.argwhere(~np.isfinite(array))[0].tolist()
-            value = np.asarray(array)[tuple(place)]
-            raise BadTrajectoryError(f"{name}: {field}{place} is not finite ({value})")
+            raise BadTrajectoryError(
+                f"{name}: {field}{place} is not finite ({array[tuple(place)]} as float32)"
+            )
     outside = np.abs(trajectory.action) > 1 + TOLERANCE
     if outside.any():
         place = np.argwhere(outside)[0].tolist()

@@ -152,13 +152,14 @@ def test_tampered_byte_names_its_episode(directory: Path, name: str, width: int)
         ("observation", (2, 1), np.nan, r"observation\[2, 1\] is not finite"),
         ("action", (3, 0), np.inf, r"action\[3, 0\] is not finite"),
         ("reward", (1,), np.nan, r"reward\[1\] is not finite"),
+        ("reward", (1,), 1e39, r"reward\[1\] is not finite \(inf as float32\)"),
         ("action", (0, 0), -1.01, r"actions reach 1\.01, expected \[-1, 1\]"),
     ],
 )
 def test_bad_numbers_are_refused_and_nothing_is_written(
     directory: Path, name: str, place: tuple[int, ...], value: float, message: str
 ) -> None:
-    arrays = dict(zip(ARRAYS, episode(4, 9), strict=True))
+    arrays = {n: a.astype(float) for n, a in zip(ARRAYS, episode(4, 9), strict=True)}
     arrays[name][place] = value
     writer = DatasetWriter(directory, [SWINGUP, NARROW])
     before = content(directory)
@@ -248,7 +249,7 @@ def test_one_bad_episode_of_several_and_none_is_written(directory: Path) -> None
     bad[2][1] = np.nan
     writer = DatasetWriter(directory)
     pair = [Trajectory("cartpole-swingup", "new", i, *a) for i, a in enumerate((good, bad))]
-    with pytest.raises(DatasetError, match=r"new episode 1: reward\[1\] is not finite \(nan\)"):
+    with pytest.raises(DatasetError, match=r"new episode 1: reward\[1\] is not finite \(nan"):
         writer.extend(pair)
     assert content(directory) == before
     with pytest.raises(DatasetError, match="has no task 'walker'; it has cartpole-swingup, narrow"):

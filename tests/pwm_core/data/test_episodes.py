@@ -100,10 +100,12 @@ def test_lines_of_older_versions_have_fewer_fields(tmp_path: Path) -> None:
         ({"length": 0}, "start is 0 and length 0"),
         ({"start": 1.5}, r"start is 1\.5, expected a whole number"),
         ({"length": "9"}, "length is '9', expected a whole number"),
-        ({"task": 3}, "task and behaviour are expected to be text"),
+        ({"task": 3}, "task is 3, which it cannot be"),
+        ({"total_reward": "3"}, "total_reward is '3'"),
+        ({"terminated": "yes"}, "terminated is 'yes'"),
+        ({"success": 2}, "success is 2"),
         ({"colour": "red"}, "fields are .*'colour'.*, expected"),
         ({"checksum": 2**33}, ""),
-        ({"total_reward": "much"}, ""),
     ],
 )
 def test_a_tampered_line_is_named(tmp_path: Path, change: dict, message: str) -> None:
