@@ -10,6 +10,7 @@ from pathlib import Path
 from pwm_bringup.demo_ros import run_ros
 from pwm_bringup.demo_seeds import SeedStudy
 from pwm_bringup.stages import Stage, StageRecord, run_stages
+from pwm_core.extraction.config import Overrides
 from pwm_core.progress import clock
 from pwm_core.verbs.collect import Collect
 from pwm_core.verbs.eval import Evaluate
@@ -92,7 +93,7 @@ class Demo:
             data=self.out / "data",
             out=directory / "policies",
             tasks=TASKS,
-            iterations=self.iterations,
+            overrides=Overrides(iterations=self.iterations),
             seed=seed,
         )
 

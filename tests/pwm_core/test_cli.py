@@ -6,8 +6,10 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, get_type_hints
 
 import pytest
+import tyro
 
 from pwm_core import __version__, cli
 from pwm_core.cli import find_verbs, main
@@ -29,9 +31,17 @@ def test_help_of_every_verb(words: tuple[str, ...], capsys: pytest.CaptureFixtur
     assert caught.value.code == 0
     text = capsys.readouterr().out
     assert f"pwm {' '.join(words)}" in text
-    fields = VERBS[words].load().__dataclass_fields__
-    for name in fields:
-        assert name.replace("_", "-") in text or name.upper() in text, name
+    for name, hint in get_type_hints(VERBS[words].load(), include_extras=True).items():
+        assert shown_as(name, hint) in text, name
+
+
+def shown_as(name: str, hint: Any) -> str:
+    """Return how the help names a field: by its own name, a given one, or as an argument."""
+    marks = getattr(hint, "__metadata__", ())
+    if tyro.conf.Positional in marks:
+        return "PATH"
+    given = [mark.name for mark in marks if getattr(mark, "name", None)]
+    return str(given[0]) if given else name.replace("_", "-")
 
 
 @pytest.mark.parametrize("words", INSTALLED, ids=" ".join)
