@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from pwm_core.extraction.actor_critic import Networks
+from pwm_core.limits import BELOW_ONE, FRACTION, INSIDE, NOT_NEGATIVE, ONE_OR_MORE, POSITIVE
 
 Preset = Literal["default", "paper", "released"]
 
@@ -84,6 +85,17 @@ class ExtractionConfig:
     """Settings that the others started from."""
     overrides: tuple[str, ...] = ()
     """Fields that differ from the preset's, the seed aside."""
+
+    def __post_init__(self) -> None:
+        ONE_OR_MORE.require(self, "iterations", "batch", "horizon", "actor_hidden", "critic_hidden")
+        ONE_OR_MORE.require(self, "critics", "critic_passes", "critic_batches")
+        POSITIVE.require(self, "actor_rate", "critic_rate", "actor_clip", "critic_clip")
+        POSITIVE.require(self, "sigma_floor")
+        NOT_NEGATIVE.require(self, "final_rate", "uncertainty_penalty", "patience", "seed")
+        FRACTION.require(self, "lam")
+        BELOW_ONE.require(self, "betas")
+        if self.discount is not None:
+            INSIDE.require(self, "discount")
 
 
 _PAPER = ExtractionConfig(
@@ -176,7 +188,7 @@ def configure(preset: Preset, overrides: Overrides, seed: int) -> ExtractionConf
     """Return ``preset`` with what ``overrides`` gives; the names of what differs are kept in it."""
     base = PRESETS[preset]
     given = {name: value for name, value in vars(overrides).items() if value is not None}
-    if rate := given.pop("learning_rate", None):
+    if (rate := given.pop("learning_rate", None)) is not None:
         given |= {"actor_rate": rate, "critic_rate": rate}
     config = replace(base, **given)
     names = [field.name for field in fields(config)]
@@ -194,7 +206,7 @@ class ExtractionOptions:
 
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 …"""
-    compile: bool = True
+    compile: bool = False
     """Compile the networks."""
     evaluate_every: int = 100
     """Iterations between evaluations."""
@@ -202,3 +214,6 @@ class ExtractionOptions:
     """Episodes per evaluation."""
     checkpoint_every: int = 100
     """Iterations between checkpoints."""
+
+    def __post_init__(self) -> None:
+        ONE_OR_MORE.require(self, "evaluate_every", "evaluation_episodes", "checkpoint_every")

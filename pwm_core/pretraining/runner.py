@@ -28,6 +28,7 @@ from pwm_core.data.split import split
 from pwm_core.device import choose_threads, resolve_device
 from pwm_core.errors import PwmError
 from pwm_core.files import sha256
+from pwm_core.limits import BELOW_ONE, INSIDE, NOT_NEGATIVE, ONE_OR_MORE, POSITIVE
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.model.world_model import WorldModelConfig
 from pwm_core.pretraining.judgement import (
@@ -82,6 +83,11 @@ class PretrainingConfig:
     """Train the embeddings of new tasks alone; the tasks known before do not change."""
 
     def __post_init__(self) -> None:
+        ONE_OR_MORE.require(self, "updates", "transitions", "horizon")
+        POSITIVE.require(self, "learning_rate", "clip")
+        NOT_NEGATIVE.require(self, "encoder_rate", "seed")
+        BELOW_ONE.require(self, "betas")
+        INSIDE.require(self, "held_out")
         longest = max(self.horizon, *(horizon for _, horizon in self.curriculum), 1)
         if self.transitions < longest:
             raise PwmError(
@@ -101,6 +107,10 @@ class PretrainingOptions:
     """CPU threads; 0 measures whether more than one pays. A resumed run keeps the number it had."""
     validate_every: int = 250
     checkpoint_every: int = 250
+
+    def __post_init__(self) -> None:
+        ONE_OR_MORE.require(self, "accumulate", "validate_every", "checkpoint_every")
+        NOT_NEGATIVE.require(self, "threads")
 
 
 class Pretraining:
@@ -123,6 +133,12 @@ class Pretraining:
         self.device = resolve_device(options.device)
         torch.manual_seed(config.seed)
         self._known_quality: dict[str, Any] = {}
+        fewest = config.transitions // config.horizon
+        if options.accumulate > fewest:
+            raise PwmError(
+                f"accumulate is {options.accumulate}, expected {fewest} or less, the windows per "
+                f"update: {config.transitions} transitions in windows of {config.horizon} decisions"
+            )
         if initial is None and config.only_embedding:
             raise PwmError("only_embedding needs a trained world model: say which with --from")
         if initial is None:
@@ -289,14 +305,13 @@ class Pretraining:
 
     def _chunks(self, windows: Windows) -> list[Windows]:
         """Return the windows in the parts of which gradients are added up."""
-        count = min(self.options.accumulate, len(windows.task))
-        tensors = vars(windows).values()
+        count, tensors = self.options.accumulate, vars(windows).values()
         split_tensors = [t.tensor_split(count, min(1, t.ndim - 1)) for t in tensors]
         return [Windows(*chunk) for chunk in zip(*split_tensors, strict=True)]
 
     def _shares(self, batch: int) -> list[Tensor | None]:
         """Return each part's shares of the windows for the other dynamics heads."""
-        heads, count = self.model.config.dynamics_heads, min(self.options.accumulate, batch)
+        heads, count = self.model.config.dynamics_heads, self.options.accumulate
         if heads == 1:
             return [None] * count
         shares = bootstrap_shares(heads, batch, self.config.seed, self.step).to(self.device)

@@ -43,7 +43,7 @@ class Extract:
     """Extract policies from a world model; tasks run side by side. Interrupted runs resume."""
 
     world_model: Path = Path("runs/world_model/world_model.safetensors")
-    """Result of ``pwm pretrain``."""
+    """Result of ``pwm pretrain`` or ``pwm import-checkpoint``."""
     data: Path = Path("runs/data")
     """Dataset whose observations are the start states of imagination."""
     out: Path = Path("runs/policies")

@@ -10,12 +10,29 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from pwm_core.data.dataset import Dataset
+from pwm_core.errors import PwmError
 from pwm_core.model.config import SIZES, LatentLayerName, RewardHeadName, WorldModelConfig
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.pretraining.loss import LossWeights
 from pwm_core.pretraining.quality import REWARD_ERROR_LIMIT, quality_row
 from pwm_core.pretraining.runner import Pretraining, PretrainingConfig, PretrainingOptions
 from pwm_core.tables import print_table
+
+CURRICULUM = ((0.5, 4), (0.25, 8))
+"""(share of the updates, horizon) of the stages before the full horizon."""
+
+MODEL_OPTIONS = (
+    "size",
+    "latent_layer",
+    "simnorm_group",
+    "simnorm_temperature",
+    "reward_head",
+    "reward_symlog",
+    "reward_range",
+    "dynamics_heads",
+    "termination",
+)
+"""Options that describe a new model: with --from the given model has chosen already."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +72,8 @@ class Pretrain:
     horizon: int = 16
     """Decisions per window at the end of training and when the model is judged."""
     curriculum: bool = True
-    """Train half the updates on windows of 4, a quarter on windows of 8, then the full horizon."""
+    """Train half the updates on windows of 4, a quarter on windows of 8, then the full horizon;
+    stages no shorter than the full horizon are left out."""
     learning_rate: float = 1e-3
     """Adam's learning rate (published: 3e-4 for much longer training)."""
     encoder_rate: float = 0.3
@@ -63,7 +81,7 @@ class Pretrain:
     consistency: float = 20.0
     """Weight of latent consistency."""
     reward: float = 0.1
-    """Weight of the reward's cross-entropy."""
+    """Weight of the reward's loss: cross-entropy, or squared error with --reward-head mse."""
     clip: float = 1.0
     """Largest gradient norm (published: 20)."""
     held_out: float = 0.1
@@ -87,6 +105,8 @@ class Pretrain:
 
     def run(self) -> int:
         """Train, then print the model's errors on held-out episodes."""
+        if self.initial:
+            self._require_no_model_options()
         dataset = Dataset(self.data)
         options = PretrainingOptions(
             self.device, self.compile, accumulate=self.accumulate, threads=self.threads
@@ -96,6 +116,15 @@ class Pretrain:
         trained = Pretraining(dataset, self.out, config, options, self.initial).run()
         self._report(trained)
         return 0
+
+    def _require_no_model_options(self) -> None:
+        for name in MODEL_OPTIONS:
+            value = getattr(self, name)
+            if value != getattr(Pretrain, name):
+                raise PwmError(
+                    f"{name} is {value}, but with --from the choices of the given model stand: "
+                    f"leave out {name}, or train a new model without --from"
+                )
 
     def _report(self, trained: TrainedWorldModel) -> None:
         summary: dict[str, Any] = {
@@ -132,6 +161,11 @@ class Pretrain:
             termination=episodic if self.termination == "auto" else self.termination == "on",
         )
 
+    def _stages(self) -> tuple[tuple[float, int], ...]:
+        """Return the stages of the curriculum that are shorter than the full horizon."""
+        shorter = tuple((share, horizon) for share, horizon in CURRICULUM if horizon < self.horizon)
+        return shorter if self.curriculum else ()
+
     def _config(self, episodic: bool = False) -> PretrainingConfig:
         return PretrainingConfig(
             model=self._model(episodic),
@@ -139,7 +173,7 @@ class Pretrain:
             updates=self.updates,
             transitions=self.transitions,
             horizon=self.horizon,
-            curriculum=((0.5, 4), (0.25, 8)) if self.curriculum else (),
+            curriculum=self._stages(),
             learning_rate=self.learning_rate,
             encoder_rate=self.encoder_rate,
             clip=self.clip,

@@ -2,10 +2,19 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from typing import Any
 
 import pytest
 
-from pwm_core.extraction.config import PRESETS, ExtractionConfig, Overrides, configure
+from pwm_core.errors import PwmError
+from pwm_core.extraction.config import (
+    PRESETS,
+    ExtractionConfig,
+    ExtractionOptions,
+    Overrides,
+    configure,
+)
 
 ALIASES = {"learning_rate"}
 
@@ -43,3 +52,47 @@ def test_an_option_left_out_changes_nothing(option: str) -> None:
     value = getattr(PRESETS["released"], option)
     config = configure("released", Overrides(**{option: value}), 0)
     assert getattr(config, option) == value
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"discount": 1.0}, "discount is 1.0, expected above 0 and below 1"),
+        ({"discount": 0.0}, "discount is 0.0, expected above 0 and below 1"),
+        ({"horizon": 0}, "horizon is 0, expected 1 or more"),
+        ({"batch": 0}, "batch is 0, expected 1 or more"),
+        ({"iterations": 0}, "iterations is 0, expected 1 or more"),
+        ({"actor_hidden": (64, 0)}, "actor_hidden is (64, 0), expected 1 or more"),
+        ({"critics": 0}, "critics is 0, expected 1 or more"),
+        ({"critic_passes": 0}, "critic_passes is 0, expected 1 or more"),
+        ({"critic_batches": 0}, "critic_batches is 0, expected 1 or more"),
+        ({"actor_rate": 0.0}, "actor_rate is 0.0, expected above 0"),
+        ({"critic_rate": -1e-3}, "critic_rate is -0.001, expected above 0"),
+        ({"actor_rate": float("nan")}, "actor_rate is nan, expected above 0"),
+        ({"final_rate": -1e-5}, "final_rate is -1e-05, expected 0 or more"),
+        ({"uncertainty_penalty": -1.0}, "uncertainty_penalty is -1.0, expected 0 or more"),
+        ({"lam": 1.5}, "lam is 1.5, expected between 0 and 1"),
+        ({"betas": (0.9, 1.0)}, "betas is (0.9, 1.0), expected 0 or more and below 1"),
+    ],
+    ids=str,
+)
+def test_numbers_that_make_no_sense_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(PwmError, match=re.escape(message)):
+        ExtractionConfig(**change)
+
+
+def test_limits_themselves_are_allowed() -> None:
+    config = ExtractionConfig(lam=1.0, final_rate=0.0, actor_hidden=(), critics=1, horizon=1)
+    assert (config.lam, config.final_rate, config.actor_hidden) == (1.0, 0.0, ())
+
+
+def test_a_learning_rate_of_zero_is_not_taken_for_the_default() -> None:
+    with pytest.raises(PwmError, match="actor_rate is 0, expected above 0"):
+        configure("default", Overrides(learning_rate=0), 0)
+
+
+@pytest.mark.parametrize("name", ["evaluate_every", "evaluation_episodes", "checkpoint_every"])
+def test_intervals_and_counts_begin_at_one(name: str) -> None:
+    change: dict[str, Any] = {name: 0}
+    with pytest.raises(PwmError, match=f"{name} is 0, expected 1 or more"):
+        ExtractionOptions(**change)

@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -193,6 +195,50 @@ def test_update_without_a_window_is_refused(pretraining_config: PretrainingConfi
         dataclasses.replace(pretraining_config, transitions=7)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"updates": 0}, "updates is 0, expected 1 or more"),
+        ({"horizon": 0}, "horizon is 0, expected 1 or more"),
+        ({"learning_rate": 0.0}, "learning_rate is 0.0, expected above 0"),
+        ({"encoder_rate": -0.3}, "encoder_rate is -0.3, expected 0 or more"),
+        ({"clip": 0.0}, "clip is 0.0, expected above 0"),
+        ({"held_out": 0.0}, "held_out is 0.0, expected above 0 and below 1"),
+        ({"held_out": 1.0}, "held_out is 1.0, expected above 0 and below 1"),
+        ({"betas": (0.9, 1.0)}, "betas is (0.9, 1.0), expected 0 or more and below 1"),
+    ],
+    ids=str,
+)
+def test_numbers_that_make_no_sense_are_refused(
+    pretraining_config: PretrainingConfig, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(PwmError, match=re.escape(message)):
+        dataclasses.replace(pretraining_config, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"accumulate": 0}, "accumulate is 0, expected 1 or more"),
+        ({"validate_every": 0}, "validate_every is 0, expected 1 or more"),
+        ({"checkpoint_every": 0}, "checkpoint_every is 0, expected 1 or more"),
+        ({"threads": -1}, "threads is -1, expected 0 or more"),
+    ],
+    ids=str,
+)
+def test_options_that_make_no_sense_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(PwmError, match=message):
+        PretrainingOptions(**change)
+
+
+def test_more_parts_than_windows_are_refused(
+    dataset: Dataset, tmp_path: Path, pretraining_config, pretraining_options
+) -> None:
+    options = dataclasses.replace(pretraining_options, accumulate=9)
+    with pytest.raises(PwmError, match="accumulate is 9, expected 8 or less, the windows per"):
+        Pretraining(dataset, tmp_path, pretraining_config, options)
+
+
 def test_curriculum_lengthens_the_windows(
     dataset: Dataset, tmp_path: Path, pretraining_config, pretraining_options
 ) -> None:
@@ -227,7 +273,7 @@ def test_held_out_episodes_never_train(
     assert set(training.validation.task.tolist()) == {0, 1}
 
 
-@pytest.mark.parametrize("parts", [2, 5, 100])
+@pytest.mark.parametrize("parts", [2, 5, 8])
 def test_accumulated_gradients_are_those_of_the_whole_batch(
     dataset: Dataset, tmp_path: Path, pretraining_config, pretraining_options, parts: int
 ) -> None:

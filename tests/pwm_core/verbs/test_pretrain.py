@@ -15,6 +15,7 @@ from pwm_core.cli import main
 from pwm_core.data.dataset import DatasetWriter, TaskInfo
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.tasks import get_task
+from pwm_core.verbs.pretrain import Pretrain
 
 SMALL = [
     *("--updates", "2", "--transitions", "32", "--horizon", "4", "--no-curriculum"),
@@ -82,3 +83,53 @@ def test_errors_are_told_task_by_task(
     for task in row["tasks"]:
         error = trained.quality["tasks"][task["task"]]["reward_error"]
         assert task["reward error"] == f"{error:.2%}"
+
+
+@pytest.mark.parametrize(
+    ("horizon", "stages"),
+    [(16, ((0.5, 4), (0.25, 8))), (8, ((0.5, 4),)), (5, ((0.5, 4),)), (4, ()), (3, ())],
+)
+def test_no_stage_of_the_curriculum_is_longer_than_what_follows(
+    horizon: int, stages: tuple[tuple[float, int], ...]
+) -> None:
+    assert Pretrain(horizon=horizon)._config().curriculum == stages
+    assert Pretrain(horizon=horizon, curriculum=False)._config().curriculum == ()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--size", "1M"),
+        ("--latent-layer", "relu"),
+        ("--simnorm-group", "4"),
+        ("--simnorm-temperature", "2"),
+        ("--reward-head", "mse"),
+        ("--no-reward-symlog",),
+        ("--reward-range", "-2", "3"),
+        ("--dynamics-heads", "2"),
+        ("--termination", "on"),
+    ],
+    ids=lambda option: option[0],
+)
+def test_a_given_model_has_made_its_choices(
+    option: tuple[str, ...],
+    tiny_data: Path,
+    tiny_world_model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    where = ["--from", str(tiny_world_model), "--data", str(tiny_data), "--out", str(tmp_path)]
+    assert main(["pretrain", *where, *SMALL, *option]) == 2
+    name = option[0].removeprefix("--no-").removeprefix("--").replace("-", "_")
+    message = capsys.readouterr().err
+    assert f"{name} is " in message
+    assert "with --from the choices of the given model stand" in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_options_of_training_go_with_a_given_model(
+    tiny_data: Path, tiny_world_model: Path, tmp_path: Path
+) -> None:
+    given = TrainedWorldModel.load(tiny_world_model, torch.device("cpu")).model.config
+    trained = pretrain(tiny_data, tmp_path, "--from", str(tiny_world_model))
+    assert trained.model.config == given
