@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ROS = {"launch", "launch_ros", "pwm_bringup", "pwm_interfaces", "pwm_mujoco", "pwm_policy", "rclpy"}
-SIMULATORS = {"dm_control", "envpool", "gymnasium", "mujoco"}
+SIMULATORS = {"dm_control", "envpool", "gymnasium", "metaworld", "mujoco"}
 
 FORBIDDEN = {
     "pwm_core": ROS | {"pwm_export"},
@@ -23,6 +23,13 @@ FORBIDDEN = {
     "ros2_ws/src/pwm_mujoco": {"onnx", "pwm_bringup", "pwm_export", "pwm_policy", "torch"},
 }
 """Folder to the import packages that no file below it may name."""
+
+NAMES_A_SIMULATOR = {
+    ("data/behaviours/sac_training.py", "gymnasium"),
+    ("data/formats/minari.py", "gymnasium"),
+    ("rendering.py", "mujoco"),
+}
+"""Files of pwm_core outside tasks/ and the simulator that each may name; no other may."""
 
 LOADS_WITHOUT = {
     "pwm_core.layout": SIMULATORS | ROS | {"onnx", "onnxruntime", "pwm_export", "torch"},
@@ -50,14 +57,18 @@ def imported_roots(source: str) -> Iterator[tuple[int, str]]:
                 yield node.lineno, value.split(".")[0]
 
 
+def forbidden_imports(folder: Path, forbidden: set[str]) -> Iterator[tuple[str, int, str]]:
+    """File, line and package of each forbidden import below a folder."""
+    for path in sorted(folder.rglob("*.py")):
+        for line, root in imported_roots(path.read_text()):
+            if root in forbidden:
+                yield path.relative_to(folder).as_posix(), line, root
+
+
 def violations(folder: Path, forbidden: set[str]) -> list[str]:
     """``file:line imports package`` for each forbidden import below a folder."""
-    return [
-        f"{path.relative_to(folder)}:{line} imports {root}"
-        for path in sorted(folder.rglob("*.py"))
-        for line, root in imported_roots(path.read_text())
-        if root in forbidden
-    ]
+    found = forbidden_imports(folder, forbidden)
+    return [f"{file}:{line} imports {root}" for file, line, root in found]
 
 
 def loaded_by(module: str, suspects: set[str]) -> set[str]:
@@ -74,6 +85,12 @@ def loaded_by(module: str, suspects: set[str]) -> set[str]:
 def test_sources_import_only_what_their_layer_may(folder: str) -> None:
     assert (ROOT / folder).is_dir()
     assert violations(ROOT / folder, FORBIDDEN[folder]) == []
+
+
+def test_outside_of_tasks_only_the_files_listed_name_a_simulator() -> None:
+    found = forbidden_imports(ROOT / "pwm_core", SIMULATORS)
+    outside = {(file, root) for file, _, root in found if not file.startswith("tasks/")}
+    assert outside == NAMES_A_SIMULATOR
 
 
 @pytest.mark.parametrize("module", LOADS_WITHOUT)
