@@ -13,9 +13,11 @@ REWARD_ERROR_LIMIT = 0.06
 def too_poor(quality: Mapping[str, Any], task: str | None = None) -> str | None:
     """Return why the model should not be trusted with ``task``, or ``None``.
 
-    The whole model's error stands in where the record has none of the task.
+    Nothing is known of a task that was not judged. The whole model's error stands in only where
+    the record is of before tasks were judged by themselves, or no task is asked for.
     """
-    figures = quality.get("tasks", {}).get(task, quality)
+    by_task = task is not None and "tasks" in quality
+    figures = quality["tasks"].get(task, {}) if by_task else quality
     error = figures.get("reward_error")
     if error is None:
         return (

@@ -23,7 +23,19 @@ def test_a_task_is_judged_by_its_own_error() -> None:
     }
     assert too_poor(quality, "easy") is None
     assert "is 30.0%" in (too_poor(quality, "hard") or "")
-    assert "is 20.0%" in (too_poor(quality, "not held out") or "")
+    assert "is 20.0%" in (too_poor(quality) or "")
+
+
+def test_a_task_that_was_not_judged_is_unknown() -> None:
+    """The errors of other tasks say nothing of it, however small they are."""
+    new = {"reward_error": 0.01, "tasks": {"new": {"reward_error": 0.01}}}
+    assert too_poor(new, "new") is None
+    assert "nothing is known of its reward error" in (too_poor(new, "old") or "")
+
+
+def test_records_without_tasks_judge_each_by_the_whole_model() -> None:
+    assert too_poor({"reward_error": 0.01}, "any") is None
+    assert "is 20.0%" in (too_poor({"reward_error": 0.2}, "any") or "")
 
 
 @pytest.mark.parametrize("quality", [{}, {"reward_error": None}, {"tasks": {}}])
