@@ -21,7 +21,7 @@ class TrainedWorldModel:
     model: WorldModel
     tasks: list[TaskInfo]
     quality: dict[str, Any]
-    """Held-out errors, see ``pretraining.loss.ModelQuality``."""
+    """Held-out errors, see ``pretraining.judgement.ModelQuality``."""
     provenance: dict[str, Any]
     """Dataset fingerprint and training configuration."""
 

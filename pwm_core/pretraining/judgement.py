@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pwm_core.data.dataset import Dataset, EpisodeTable
+from pwm_core.data.dataset import Dataset, DatasetError, EpisodeTable
 from pwm_core.data.sampler import Windows, WindowSampler
 from pwm_core.model.world_model import WorldModel
 from pwm_core.pretraining.loss import unroll
+from pwm_core.pretraining.preparation import long_enough
 
 WINDOWS = 1024
 """Windows in a judgement, shared by the tasks."""
@@ -35,11 +36,21 @@ class ModelQuality:
 def validation_windows(
     dataset: Dataset, held_out: EpisodeTable, tasks: Sequence[str], horizon: int, seed: int
 ) -> Windows:
-    """Return windows of ``held_out`` episodes, as many of each task that has any."""
-    present = held_out.tasks
+    """Return windows of ``held_out`` episodes, as many of each task that has long enough ones.
+
+    ``DatasetError`` where every episode terminated before ``horizon`` decisions.
+    """
+    judging = long_enough(held_out, horizon)
+    if not judging:
+        raise DatasetError(
+            f"{dataset.path}: all {len(held_out)} episodes to judge the model on terminated before "
+            f"its horizon of {horizon} decisions: give a shorter --horizon, or data with longer "
+            "episodes"
+        )
+    present = judging.tasks
     each = max(WINDOWS // len(present), FEWEST)
     batches = [
-        WindowSampler(dataset, held_out.of_task(task), tasks, horizon, each, seed).batch(0)
+        WindowSampler(dataset, judging.of_task(task), tasks, horizon, each, seed).batch(0)
         for task in present
     ]
     parts = zip(*(vars(batch).values() for batch in batches), strict=True)

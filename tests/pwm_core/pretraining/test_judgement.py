@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
-from pwm_core.data.dataset import Dataset
+from pwm_core.data.dataset import Dataset, DatasetError, EpisodeTable
 from pwm_core.data.sampler import Windows
 from pwm_core.data.split import split
 from pwm_core.model.world_model import WorldModel
@@ -87,3 +89,18 @@ def test_every_held_out_task_is_among_the_windows(dataset: Dataset) -> None:
     assert windows.task.bincount().tolist() == [512, 512]
     only = validation_windows(dataset, held_out.of_task(tasks[1]), tasks, 8, 0)
     assert set(only.task.tolist()) == {1}
+
+
+def test_episodes_that_ended_before_the_horizon_are_not_judged_on(dataset: Dataset) -> None:
+    """A task with no others has no windows; without any window the error says what to do."""
+    tasks = list(dataset.tasks)
+    fell = [
+        dataclasses.replace(episode, length=5, terminated=True)
+        for episode in dataset.of_task(tasks[0])
+    ]
+    some = EpisodeTable.of([*fell, *dataset.of_task(tasks[1])])
+    windows = validation_windows(dataset, some, tasks, 8, 0)
+    assert windows.task.tolist() == [1] * 1024
+    with pytest.raises(DatasetError, match=r"all 4 episodes .* before its horizon of 8 .*shorter"):
+        validation_windows(dataset, EpisodeTable.of(fell), tasks, 8, 0)
+    assert set(validation_windows(dataset, EpisodeTable.of(fell), tasks, 5, 0).task.tolist()) == {0}
