@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from pwm_core.evaluation.controllers import Planning
 from pwm_core.evaluation.controllers.problem import WorldModelProblem
 from pwm_core.evaluation.controllers.value import load_value
 from pwm_core.evaluation.episodes import Act, deterministic, run_episodes, uniform_random
-from pwm_core.evaluation.score import POLICY, Score, episodes_score
+from pwm_core.evaluation.score import EXTRACTED, Score, episodes_score
 from pwm_core.extraction.store import TrainedPolicy
 from pwm_core.files import sha256
 from pwm_core.model.store import TrainedWorldModel
@@ -139,7 +139,7 @@ class ExtractedPolicy:
         episodes = run_episodes(get_task(self.task), act, self.seeds)
         return episodes_score(
             self.task,
-            POLICY,
+            EXTRACTED,
             episodes,
             seeds=self.seeds,
             policy=sha256(self.policy),
@@ -196,7 +196,7 @@ def planning_problem(trained: TrainedPolicy, policy: Path, world_model: Path) ->
         model,
         known.task_index(trained.task.name),
         trained.task.action.size,
-        trained.task.discount,
+        training_discount(trained),
         trained.policy.actor,
         load_value(policy.parent, model.config.latent),
     )
@@ -223,7 +223,17 @@ def data_scores(dataset: Dataset, task: str) -> list[Score]:
 
 def training_seed(trained: TrainedPolicy) -> int | None:
     """Return the seed of the extraction that made a policy."""
-    return trained.record.get("provenance", {}).get("config", {}).get("seed")
+    return _training_config(trained).get("seed")
+
+
+def training_discount(trained: TrainedPolicy) -> float:
+    """Return the discount per decision at which a policy and its critics were trained."""
+    chosen = _training_config(trained).get("discount")
+    return trained.task.discount if chosen is None else chosen
+
+
+def _training_config(trained: TrainedPolicy) -> Mapping[str, Any]:
+    return trained.record.get("provenance", {}).get("config", {})
 
 
 def time_decisions(make: Callable[[], Act], observation: np.ndarray) -> tuple[float, float]:

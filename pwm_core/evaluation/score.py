@@ -12,8 +12,8 @@ import numpy as np
 from pwm_core.evaluation.bootstrap import bootstrap_interval
 from pwm_core.evaluation.episodes import Episodes
 
-POLICY = "extracted policy"
-"""Controller name of policies."""
+EXTRACTED = "extracted policy"
+"""Name of an extracted policy among the controllers that were judged."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,9 @@ from pwm_core.data.dataset import TaskInfo
 from pwm_core.extraction.actor_critic import Networks, Policy
 from pwm_core.model.world_model import WorldModelConfig
 
+POLICY_FILE = "policy.safetensors"
+"""Name of the file in the directory of its extraction."""
+
 
 @dataclass(frozen=True)
 class TrainedPolicy:

@@ -12,12 +12,11 @@ from typing import Any
 from pwm_core.checkpoint import CheckpointError, load_checkpoint
 from pwm_core.data.dataset import Dataset, DatasetError
 from pwm_core.data.summary import behaviour_rows
-from pwm_core.evaluation.score import POLICY, Score
+from pwm_core.evaluation.score import EXTRACTED, Score
 from pwm_core.evaluation.summary import Summary, authors, summarise
+from pwm_core.extraction.store import POLICY_FILE
 from pwm_core.files import sha256
 from pwm_core.run_directory import read_metrics
-
-POLICY_FILE = "policy.safetensors"
 
 
 @dataclass(frozen=True)
@@ -164,7 +163,7 @@ class RunFiles:
 
     def policy_score(self, task: str) -> Score | None:
         """Return the score of the policy of ``task`` that is shown, if it is the one evaluated."""
-        chosen = [s for s in self.scores if (s.task, s.controller) == (task, POLICY)]
+        chosen = [s for s in self.scores if (s.task, s.controller) == (task, EXTRACTED)]
         if file := self.policy_file(task):
             digest = sha256(file)
             chosen = [score for score in chosen if score.policy == digest]

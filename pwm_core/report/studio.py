@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pwm_core.evaluation.score import POLICY
+from pwm_core.evaluation.score import EXTRACTED
 from pwm_core.evaluation.summary import Summary
 from pwm_core.progress import ProgressDisplay
 from pwm_core.rendering import find_renderer, use_renderer
@@ -103,7 +103,7 @@ def _filmed(run: RunFiles, videos: int) -> list[str]:
     tasks = [task for task in run.policies if run.policy_file(task)]
     if len(tasks) <= videos:
         return tasks
-    summaries = {task: run.summary(task, POLICY) for task in tasks}
+    summaries = {task: run.summary(task, EXTRACTED) for task in tasks}
     ranked = sorted(tasks, key=lambda task: -_score(summaries[task]))
     places = {round(i * (len(tasks) - 1) / max(videos - 1, 1)) for i in range(videos)}
     return [task for place, task in enumerate(ranked) if place in places]

@@ -28,13 +28,11 @@ from pwm_core.evaluation.published import suite_of
 from pwm_core.evaluation.runner import MultiTask, run_jobs
 from pwm_core.evaluation.score import Score
 from pwm_core.evaluation.summary import Summary, authors, score_matrix, summarise
-from pwm_core.extraction.store import TrainedPolicy
+from pwm_core.extraction.store import POLICY_FILE, TrainedPolicy
 from pwm_core.files import write_atomically
 from pwm_core.progress import ProgressDisplay
 from pwm_core.run_directory import git_revision, machine, plain
 from pwm_core.tables import print_table
-
-POLICY_FILE = "policy.safetensors"
 
 
 @dataclass(frozen=True)
@@ -81,12 +79,13 @@ class Evaluate:
         suite = None
         if self.published != "none":
             suite = suite_of(tasks) if self.published == "auto" else self.published
+        if suite:
             summaries += authors(tasks, suite)
             summaries.sort(key=lambda summary: tasks.index(summary.task))
         overall = overall_rows(summaries)
         if self.out:
-            kept = record(scores, suite) | {"summary": plain(summaries), "overall": overall}
-            write_atomically(self.out, json.dumps(kept, indent=1))
+            kept = record(scores, suite) | {"summary": [plain(s) for s in summaries]}
+            write_atomically(self.out, json.dumps(kept | {"overall": overall}, indent=1))
         self._print([row(summary) for summary in summaries], overall)
         return 0
 

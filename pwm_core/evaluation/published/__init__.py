@@ -54,9 +54,14 @@ def published(suite: str) -> dict[str, Published]:
     return {score.task: score for score in found}
 
 
-def suite_of(tasks: Iterable[str]) -> str:
-    """Return the smallest published suite with all of ``tasks`` that were published at all."""
+def suite_of(tasks: Iterable[str]) -> str | None:
+    """Return the smallest published suite with all of ``tasks`` that were published at all.
+
+    ``None`` where none of them was.
+    """
     known = [task for task in tasks if task in published("mt80")]
+    if not known:
+        return None
     return next(suite for suite in SUITES if set(known) <= published(suite).keys())
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pwm_core.evaluation.score import POLICY, Score
+from pwm_core.evaluation.score import EXTRACTED, Score
 from pwm_core.evaluation.summary import AUTHORS, Summary
 from pwm_core.report import commands
 from pwm_core.report.charts import Bar, bar_chart
@@ -110,7 +110,11 @@ def best_clone(run: RunFiles, task: str) -> Summary | None:
 
 
 def _verdict(run: RunFiles, task: str) -> str | None:
-    policy, best, clone = run.summary(task, POLICY), run.summary(task, BEST), best_clone(run, task)
+    policy, best, clone = (
+        run.summary(task, EXTRACTED),
+        run.summary(task, BEST),
+        best_clone(run, task),
+    )
     if not (policy and best and clone):
         return None
     compared = {"the best episode in its data": best.mean, "the best clone": clone.mean}
@@ -124,16 +128,16 @@ def _verdict(run: RunFiles, task: str) -> str | None:
 def counts(run: RunFiles) -> list[str]:
     """Return on how many tasks the policies beat what they are held against, and where not."""
     said = []
-    for name, controller, factor in (
-        ("the mean of their data by half", MEAN, 1.5),
-        ("the best episode of their data", BEST, 1.0),
-        ("cloning of the best tenth", "cloning, best tenth", 1.0),
-        ("the authors' published score", AUTHORS, 1.0),
+    for name, controller, margin in (
+        ("the mean of their data by half", MEAN, 0.5),
+        ("the best episode of their data", BEST, 0.0),
+        ("cloning of the best tenth", "cloning, best tenth", 0.0),
+        ("the authors' published score", AUTHORS, 0.0),
     ):
         pairs = [
-            (mine.task, mine.mean > factor * other.mean)
+            (mine.task, mine.mean > other.mean + margin * abs(other.mean))
             for mine in run.summaries
-            if mine.controller == POLICY and (other := run.summary(mine.task, controller))
+            if mine.controller == EXTRACTED and (other := run.summary(mine.task, controller))
         ]
         failed = [task for task, beaten in pairs if not beaten]
         if pairs:
@@ -149,7 +153,7 @@ def _chart(run: RunFiles, task: str) -> str:
             summary.mean,
             summary.interval,
             _dots([s for s in run.scores if (s.task, s.controller) == (task, summary.controller)]),
-            summary.controller == POLICY,
+            summary.controller == EXTRACTED,
         )
         for summary in run.summaries
         if summary.task == task

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from html import escape
 
 import numpy as np
 
-from pwm_core.evaluation.score import POLICY
+from pwm_core.evaluation.score import EXTRACTED
 from pwm_core.evaluation.summary import AUTHORS
 from pwm_core.extraction.diagnosis import exploited
 from pwm_core.pretraining.quality import REWARD_ERROR_LIMIT, too_poor
@@ -38,16 +38,27 @@ def headline(run: RunFiles, anchors: list[tuple[str, str]]) -> str:
 
 def doubts(run: RunFiles) -> list[str]:
     """Return why the model or a policy should not be trusted."""
-    found = []
-    if run.world_model and run.world_model.result:
-        found.append(too_poor(run.world_model.result["quality"]))
+    found = _doubts_of_the_model(run)
     for task, stages in run.trainings.items():
         done = [stage.result["record"]["training"] for stage in stages if stage.result]
         problems = [problem for problem in map(exploited, done) if problem]
         if problems:
             of = f" ({len(problems)} of {len(done)} training seeds)" if len(done) > 1 else ""
             found.append(f"{task}: {problems[0]}{of}")
-    return [problem for problem in found if problem]
+    return found
+
+
+def _doubts_of_the_model(run: RunFiles) -> list[str]:
+    """Return each thing that is wrong with the world model, with the run's tasks it is true of."""
+    if not (run.world_model and run.world_model.result):
+        return []
+    quality = run.world_model.result["quality"]
+    tasks: Sequence[str | None] = run.tasks or [None]
+    found: dict[str, list[str]] = {}
+    for task in tasks:
+        if problem := too_poor(quality, task):
+            found.setdefault(problem, ["world model"]).extend([task] if task else [])
+    return [f"{', '.join(subjects)}: {problem}" for problem, subjects in found.items()]
 
 
 def _origin(run: RunFiles) -> str:
@@ -84,7 +95,7 @@ def _tiles(run: RunFiles) -> Iterator[Tile]:
 
 
 def _policy_tiles(run: RunFiles) -> Iterator[Tile]:
-    judged = [s for s in run.summaries if s.controller == POLICY]
+    judged = [s for s in run.summaries if s.controller == EXTRACTED]
     if len(judged) <= FEW:
         for mine in judged:
             seeds = f" of {mine.training_seeds} seeds" if mine.training_seeds > 1 else ""

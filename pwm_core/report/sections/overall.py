@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pwm_core.evaluation.aggregate import aggregate, performance_profile
-from pwm_core.evaluation.score import POLICY
+from pwm_core.evaluation.score import EXTRACTED
 from pwm_core.evaluation.summary import AUTHORS, Summary, score_matrix
 from pwm_core.report.charts import (
     Bar,
@@ -21,7 +21,7 @@ from pwm_core.report.charts import (
 from pwm_core.report.markup import figure, grid
 
 COLOURS = {
-    POLICY: 0,
+    EXTRACTED: 0,
     AUTHORS: 1,
     "cloning, best tenth": 2,
     "data, best episode": 3,
@@ -35,7 +35,7 @@ THRESHOLDS = np.linspace(0, 1, 41)
 def overall(summaries: Sequence[Summary]) -> str:
     """Return the charts over tasks that have a normalised score; empty where there are none."""
     scored = [summary for summary in summaries if summary.score is not None]
-    policies = [summary for summary in scored if summary.controller == POLICY]
+    policies = [summary for summary in scored if summary.controller == EXTRACTED]
     if len(policies) < 2:
         return ""
     return _per_task(scored, policies) + grid([_iqm(scored), _profiles(scored)])
@@ -51,7 +51,7 @@ def _per_task(scored: Sequence[Summary], policies: Sequence[Summary]) -> str:
                 (rival.score or 0.0, colour)
                 for name, colour in COLOURS.items()
                 for rival in scored
-                if (rival.task, rival.controller) == (policy.task, name) and name != POLICY
+                if (rival.task, rival.controller) == (policy.task, name) and name != EXTRACTED
             ],
         )
         for policy in policies
@@ -82,7 +82,9 @@ def _iqm(scored: Sequence[Summary]) -> str:
         if scores is not None:
             over = aggregate(scores)
             tasks.append(scores.shape[1])
-            bars.append(Bar(controller, over.iqm, over.iqm_interval, strong=controller == POLICY))
+            bars.append(
+                Bar(controller, over.iqm, over.iqm_interval, strong=controller == EXTRACTED)
+            )
     chart = bar_chart(bars, "interquartile mean of the scores", lambda value: f"{value:.3f}")
     caption = (
         f"Interquartile mean over {_range(tasks)} tasks and training seeds, by rliable; "

@@ -32,3 +32,4 @@ def test_scale() -> None:
 def test_suite_of() -> None:
     assert suite_of(["cartpole-swingup", "Ant-v5"]) == "mt30"
     assert suite_of(["cartpole-swingup", "mw-hammer"]) == "mt80"
+    assert suite_of(["Ant-v5"]) is None

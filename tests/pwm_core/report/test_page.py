@@ -9,12 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from pwm_core.checkpoint import load_checkpoint, save_checkpoint
 from pwm_core.cli import main
+from pwm_core.evaluation.score import Score
 from pwm_core.report import studio
 from pwm_core.report.build import build_page
 from pwm_core.report.charts import SERIES
 from pwm_core.report.film import COLOURS
 from pwm_core.report.run_files import RunFiles
+from pwm_core.report.sections.evaluation import counts
+from pwm_core.report.sections.headline import doubts
 from pwm_core.report.sections.ros import agreement, joint_unit
 from pwm_core.report.studio import Film, Films
 
@@ -149,15 +153,46 @@ def test_truncated_data_is_named(run_path: Path) -> None:
     assert "it was truncated" in Reader(build_page(RunFiles(run_path), Films())).text
 
 
-def test_a_poor_model_is_a_warning(run_path: Path) -> None:
-    from pwm_core.checkpoint import load_checkpoint, save_checkpoint
-
-    file = run_path / "world_model/world_model.safetensors"
+def set_quality(run: Path, **changes: object) -> None:
+    """Change what the run's world model says of its own errors."""
+    file = run / "world_model/world_model.safetensors"
     tensors, header = load_checkpoint(file)
-    header["quality"]["reward_error"] = 0.2
+    header["quality"] |= changes
     save_checkpoint(file, tensors, header)
+
+
+def test_a_poor_model_is_a_warning(run_path: Path) -> None:
+    set_quality(run_path, reward_error=0.2)
     text = Reader(build_page(RunFiles(run_path), Films())).text
-    assert "held-out relative reward error is 20.0%" in text
+    both = "world model, cartpole-swingup, cartpole-balance: held-out relative reward error is 20.0"
+    assert text.count(both) == 1
+
+
+def test_a_model_is_doubted_task_by_task(run_path: Path) -> None:
+    set_quality(run_path, tasks={"cartpole-swingup": {"reward_error": 0.01}})
+    (doubt,) = doubts(RunFiles(run_path))
+    assert doubt.startswith("world model, cartpole-balance: nothing is known of its reward error")
+
+
+def test_a_model_without_data_and_policies_is_judged_as_a_whole(run_path: Path) -> None:
+    set_quality(run_path, reward_error=0.2)
+    for folder in ("data", "policies"):
+        shutil.rmtree(run_path / folder)
+    (doubt,) = doubts(RunFiles(run_path))
+    assert doubt.startswith("world model: held-out relative reward error is 20.0%")
+
+
+def test_beating_a_negative_return_by_half(tmp_path: Path) -> None:
+    scores = [Score(task, "data, mean", (-100.0,), ()) for task in ("near", "far")]
+    scores += [
+        Score(task, "extracted policy", (earned,), (0,))
+        for task, earned in (("near", -60.0), ("far", -40.0))
+    ]
+    kept = {"scores": [score.to_json() for score in scores]}
+    (tmp_path / "evaluation.json").write_text(json.dumps(kept))
+    assert counts(RunFiles(tmp_path)) == [
+        "1 of 2 policies beat the mean of their data by half; not near."
+    ]
 
 
 def test_agreement_compares_the_same_seed(run_path: Path) -> None:

@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 
 from pwm_core.cli import main
-from pwm_core.extraction.store import TrainedPolicy
+from pwm_core.data.dataset import TaskInfo
+from pwm_core.extraction.store import TrainedPolicy, build_policy
 from pwm_core.files import sha256
+from pwm_core.model.world_model import SIZES
+from pwm_core.tasks import get_task
 
 QUICK = [
     *("--episodes", "2", "--workers", "1", "--cloning.updates", "2", "--cloning.batch", "8"),
@@ -124,6 +127,17 @@ def test_a_planner_is_judged_like_a_policy(
     assert scores_of(out, "mppi") == []
     (score,) = scores_of(out, "mppi without a value")
     assert score["settings"]["terminal_value"] is False
+
+
+def test_nothing_published_is_shown_where_nothing_was(tmp_path: Path) -> None:
+    info = TaskInfo.of(get_task("gym-hopper"))
+    described = {"model": vars(SIZES["tiny"]), "hidden": [8], "sigma_floor": 0.24}
+    file, out = tmp_path / "policy.safetensors", tmp_path / "evaluation.json"
+    TrainedPolicy(build_policy(info, described), info, described, {}).save(file)
+    assert evaluate(file, "--out", str(out)) == 0
+    stored = json.loads(out.read_text())
+    assert stored["published"] is None
+    assert {row["controller"] for row in stored["summary"]} == {"extracted policy"}
 
 
 def test_bad_use_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,10 +11,12 @@ import pytest
 import torch
 
 from pwm_core.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from pwm_core.evaluation.comparison import planning_problem
 from pwm_core.evaluation.controllers.problem import WorldModelProblem, estimate
 from pwm_core.evaluation.controllers.value import load_value
 from pwm_core.extraction.actor_critic import Actor
 from pwm_core.extraction.store import TrainedPolicy
+from pwm_core.files import sha256
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.model.world_model import WorldModel
 
@@ -51,6 +53,19 @@ def test_plans_are_imagined_by_the_model(tiny_policy: Path, trained: TrainedWorl
                 state = trained.model.next(state, action, embedding)
             total = total + 0.9**2 * value(state)
             torch.testing.assert_close(found[episode, candidate], total[0])
+
+
+@pytest.mark.parametrize("chosen", [None, 0.9])
+def test_plans_are_discounted_as_the_critics_were(
+    tiny_policy: Path, tiny_world_model: Path, chosen: float | None
+) -> None:
+    trained = TrainedPolicy.load(tiny_policy)
+    provenance = trained.record["provenance"]
+    provenance["world_model"] = sha256(tiny_world_model)
+    provenance["config"]["discount"] = chosen
+    problem = planning_problem(trained, tiny_policy, tiny_world_model)
+    assert trained.task.discount != 0.9
+    assert problem.discount == (chosen or trained.task.discount)
 
 
 def test_smaller_tasks_are_padded_and_terminations_counted(random_model: WorldModel) -> None:
