@@ -31,6 +31,11 @@ class Job:
     """Episodes wanted of the block."""
     seed: int
 
+    @property
+    def source(self) -> str:
+        """Name the behaviour in the data: ``mpc-0.2``, and ``mpc-0.2@1`` of seed 1."""
+        return f"{self.behaviour.name}@{self.seed}" if self.seed else self.behaviour.name
+
     def run(self) -> list[Trajectory]:
         """Collect the episodes; the result depends on nothing but the job."""
         block = self.behaviour.block or self.episodes
@@ -39,7 +44,7 @@ class Job:
 
     def identities(self) -> list[tuple[str, str, int]]:
         """Return task, behaviour and number of each episode, which tell it from all others."""
-        return [(self.task, self.behaviour.name, self.first + i) for i in range(self.episodes)]
+        return [(self.task, self.source, self.first + i) for i in range(self.episodes)]
 
     def _own_seed(self) -> int:
         identity = f"{self.seed}/{self.task}/{self.behaviour.name}/{self.first}"
@@ -88,7 +93,7 @@ def collect(jobs: Sequence[Job], out: Path, workers: int) -> DatasetWriter:
                     episode.success,
                 )
                 done += 1
-                progress.update(done, {"now": f"{job.task} {job.behaviour.name}"})
+                progress.update(done, {"now": f"{job.task} {job.source}"})
     return writer
 
 

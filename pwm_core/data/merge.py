@@ -19,6 +19,8 @@ def merge(datasets: Sequence[Dataset], out: Path, shortest: int = 1) -> DatasetW
     (same task, behaviour and number) is written once if it is the same, else ``DatasetError``; so
     an interrupted merge goes on. Episodes with fewer than ``shortest`` decisions are left out.
     """
+    if not datasets:
+        raise DatasetError(f"nothing to merge into {out}: name one dataset directory or more")
     writer = DatasetWriter(out, united_tasks(datasets))
     present = {(e.task, e.behaviour, e.seed): e.checksum for e in writer.episodes}
     total, done = sum(len(dataset.episodes) for dataset in datasets), 0
@@ -65,5 +67,6 @@ def _missing(
         elif there != writer.checksum_of(dataset.trajectory(episode)):
             raise DatasetError(
                 f"{dataset.path}: {episode.task}, {episode.behaviour} episode {episode.seed} is in "
-                f"{writer.path} with other content: collect with another seed or behaviour name"
+                f"{writer.path} with other content: collect it with another seed, "
+                "or import it from a file of another name"
             )

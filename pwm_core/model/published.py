@@ -28,8 +28,8 @@ from torch import Tensor
 from pwm_core.checkpoint import CheckpointError
 from pwm_core.data.dataset import TaskInfo
 from pwm_core.model.config import SIZES, LatentLayerName, WorldModelConfig
-from pwm_core.model.published_tasks import PUBLISHED_TASKS
 from pwm_core.model.world_model import WorldModel
+from pwm_core.tasks.published_tasks import PUBLISHED_TASKS
 
 _NETWORKS = {
     "_encoder": "encoder",

@@ -22,7 +22,7 @@ from pwm_core.data.dataset import Dataset
 from pwm_core.data.summary import behaviour_rows
 from pwm_core.tables import print_table
 from pwm_core.tasks import get_task
-from pwm_core.tasks.mjcf import MjcfTaskError
+from pwm_core.tasks.mjcf import MjcfTask, MjcfTaskError
 from pwm_core.tasks.task_files import TaskFiles, directory, own_task, read, save, try_out
 from pwm_core.verbs.add_task import require_own_name
 
@@ -64,7 +64,8 @@ class Collect:
     sac: int = 0
     """Episodes of soft actor-critic per task: all of a training from scratch, however good."""
     seed: int = 0
-    """Seed; the data depends on it and on nothing else."""
+    """Seed; the data depends on it and on nothing else. Names carry one that is not 0
+    (``uniform@1``), so that a directory can hold several."""
     workers: int = os.cpu_count() or 1
     """Processes."""
     json: bool = False
@@ -110,7 +111,7 @@ class Collect:
 def known_by_name(mjcf: Path, reward: str) -> str:
     """Return the name of the task, under which its file makes it known to every command.
 
-    A file that is there keeps its settings; ``MjcfTaskError`` when it is of another model.
+    A file that is there keeps its settings; ``MjcfTaskError`` for another model or reward.
     """
     description = own_task(mjcf, reward)
     require_own_name(description.name)
@@ -118,9 +119,19 @@ def known_by_name(mjcf: Path, reward: str) -> str:
         try_out(description)
         save(description)
     present = read(directory() / f"{description.name}.json")
-    if present.mjcf.resolve() != mjcf.resolve():
-        raise MjcfTaskError(
-            f"task {description.name} is of {present.mjcf}, not of {mjcf}: "
-            "give the new one a name with pwm tasks add --name"
-        )
+    for known, asked in zip(sources(present), sources(description), strict=True):
+        if known != asked:
+            raise MjcfTaskError(
+                f"task {description.name} is of {known}, not of {asked}: "
+                "give the new one a name with pwm tasks add --name"
+            )
     return description.name
+
+
+def sources(task: MjcfTask) -> tuple[str, str]:
+    """Return the model's file, and the reward's with its function; an installed module's name."""
+    module, _, function = task.reward.partition(":")
+    place = task.modules.joinpath(*module.split("."))
+    files = place.with_suffix(".py"), place / "__init__.py"
+    rewards = next((str(file.resolve()) for file in files if file.is_file()), module)
+    return str(task.mjcf.resolve()), f"{rewards}:{function}"

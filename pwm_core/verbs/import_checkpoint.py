@@ -23,7 +23,6 @@ from pwm_core.model.published import (
     read_published,
     require_fit,
 )
-from pwm_core.model.published_tasks import PUBLISHED_TASKS
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.model.world_model import WorldModel
 from pwm_core.pretraining.judgement import judge_tasks, quality_record, validation_windows
@@ -32,6 +31,7 @@ from pwm_core.pretraining.quality import quality_row
 from pwm_core.run_directory import plain
 from pwm_core.tables import print_table
 from pwm_core.tasks import get_task
+from pwm_core.tasks.published_tasks import PUBLISHED_TASKS
 
 
 @dataclass(frozen=True)

@@ -176,8 +176,9 @@ def _flat(observations: Any, part: str) -> np.ndarray:
 
 
 def _success(infos: dict[str, Any] | None) -> bool | None:
+    """Return what was reported at the last decision; ``None`` where nothing was."""
     found = (infos or {}).get("success")
-    return None if found is None else bool(np.any(found))
+    return None if found is None else bool(np.ravel(found)[-1])
 
 
 def export_minari(dataset: Dataset, tasks: list[str], out: Path) -> list[str]:

@@ -62,16 +62,18 @@ def import_sources(sources: list[Source], out: Path) -> DatasetWriter:
 def _present(writer: DatasetWriter, source: Source) -> set[int]:
     """Return the numbers of the source's episodes that are in the dataset.
 
-    ``DatasetError`` when an episode there has another length or content than the source's.
+    ``DatasetError`` when the first or the last of them is not the source's episode of that number.
     """
     table = writer.episodes.of_behaviour(source.name)
     numbers = set(table.column("seed").tolist())
-    if numbers:
-        last = table[len(table) - 1]
-        (again,) = source.trajectories(iter([last.seed]))
-        if writer.checksum_of(again) != last.checksum:
+    ends = {episode.seed: episode for episode in (table[0], table[-1])} if numbers else {}
+    again = source.trajectories(number for number in ends if number < source.episodes)
+    checksums = {trajectory.seed: writer.checksum_of(trajectory) for trajectory in again}
+    for number, episode in ends.items():
+        if checksums.get(number) != episode.checksum:
             raise DatasetError(
-                f"{writer.path}: {source.name} episode {last.seed} is not that of {source.path}: "
-                "the file has changed since, or another of that name was imported"
+                f"{writer.path}: {source.name} episode {number} is not that of {source.path}, "
+                f"which has {source.episodes}: the file has changed since, or another of that "
+                "name was imported"
             )
     return numbers

@@ -21,9 +21,11 @@ import torch
 
 from pwm_core.data.dataset import TaskInfo, Trajectory
 from pwm_core.data.formats.source import FormatError
-from pwm_core.data.formats.tdmpc2_tasks import MT80
 from pwm_core.tasks import get_task
+from pwm_core.tasks.published_tasks import PUBLISHED_TASKS
 
+TASKS = PUBLISHED_TASKS["mt80"]
+"""Names by number; mt30's numbers are the first thirty."""
 FIELDS = {"obs": 3, "action": 3, "reward": 2}
 """Number of axes of what every file has."""
 
@@ -91,7 +93,7 @@ class TdMpc2File:
         self._check_shapes()
         self.episodes = len(self._tensors["reward"])
         self._number = self._task_numbers(task)
-        self._names = (task,) if task else MT80
+        self._names = (task,) if task else TASKS
         present = [self._names[number] for number in np.unique(self._number)]
         self._infos = {name: TaskInfo.of(get_task(name)) for name in present}
         self.tasks = list(self._infos.values())
@@ -131,11 +133,11 @@ class TdMpc2File:
             raise FormatError(f"{self.path} has no task numbers: name its task with --task")
         first = stored.reshape(self.episodes, -1)[:, 0]
         numbers = first.numpy().astype(np.int64)
-        wrong = np.flatnonzero((numbers < 0) | (numbers >= len(MT80)))
+        wrong = np.flatnonzero((numbers < 0) | (numbers >= len(TASKS)))
         if len(wrong):
             raise FormatError(
                 f"{self.path}, episode {wrong[0]}: task is {numbers[wrong[0]]}, "
-                f"expected 0 to {len(MT80) - 1}"
+                f"expected 0 to {len(TASKS) - 1}"
             )
         return numbers
 

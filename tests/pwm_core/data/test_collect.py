@@ -19,6 +19,7 @@ from pwm_core.data.behaviours import (
 )
 from pwm_core.data.collect import collect, plan
 from pwm_core.data.dataset import Dataset, DatasetWriter, Episode
+from pwm_core.data.merge import merge
 from pwm_core.data.summary import behaviour_rows
 from pwm_core.tasks import Task, get_task
 from pwm_core.tasks.mjcf import MjcfTaskError
@@ -56,7 +57,7 @@ def test_directory_holds_what_was_asked_for(straight: Path) -> None:
     data = Dataset(straight)
     data.validate()
     assert [(e.task, e.behaviour, e.seed) for e in data.episodes] == [
-        (task, behaviour.name, number)
+        (task, f"{behaviour.name}@5", number)
         for task in TASKS
         for behaviour, count in BEHAVIOURS
         for number in range(count)
@@ -65,8 +66,8 @@ def test_directory_holds_what_was_asked_for(straight: Path) -> None:
     assert len({e.checksum for e in data.episodes}) == 10, "no episode is a copy"
     rows = behaviour_rows(data)
     assert [(r["behaviour"], r["episodes"]) for r in rows][:3] == [
-        ("uniform", 3),
-        ("correlated", 2),
+        ("uniform@5", 3),
+        ("correlated@5", 2),
         ("all", 5),
     ]
     assert "success rate" not in rows[0], "neither task says when it is solved"
@@ -81,6 +82,25 @@ def test_two_workers_write_the_same_bytes(straight: Path, tmp_path: Path) -> Non
 def test_another_seed_gives_other_data(straight: Path, tmp_path: Path) -> None:
     collect(plan(TASKS[:1], [(Uniform(), 1)], 6), tmp_path, workers=1)
     assert Dataset(tmp_path).episodes[0].checksum != Dataset(straight).episodes[0].checksum
+
+
+def test_seeds_are_collected_into_one_directory_and_merged(tmp_path: Path) -> None:
+    """Each under its own names, with the same episodes as elsewhere, and completed alone."""
+    both, zero, one = tmp_path / "both", tmp_path / "zero", tmp_path / "one"
+    for seed, count, path in [(0, 1, both), (1, 1, both), (1, 2, both), (0, 1, zero), (1, 2, one)]:
+        collect(plan(TASKS[1:], [(Uniform(), count)], seed), path, workers=1)
+    episodes = Dataset(both).episodes
+    assert [(e.behaviour, e.seed) for e in episodes] == [
+        ("uniform", 0),
+        ("uniform@1", 0),
+        ("uniform@1", 1),
+    ]
+    assert len({e.checksum for e in episodes}) == 3
+    merge([Dataset(zero), Dataset(one)], tmp_path / "merged")
+    merged = Dataset(tmp_path / "merged").episodes
+    assert [(e.behaviour, e.seed, e.checksum) for e in merged] == [
+        (e.behaviour, e.seed, e.checksum) for e in episodes
+    ]
 
 
 @pytest.mark.parametrize("written", [1, 2, 7])
@@ -135,7 +155,7 @@ def test_counts_do_not_change_an_episode(straight: Path, tmp_path: Path) -> None
     extended, at_once = Dataset(tmp_path).episodes, Dataset(straight).of_task(TASKS[0])
     assert len(extended) == 3
     assert [e.checksum for e in extended] == [
-        e.checksum for e in at_once if e.behaviour == "uniform"
+        e.checksum for e in at_once if e.behaviour == "uniform@5"
     ]
 
 
@@ -232,5 +252,12 @@ def test_a_robot_of_ones_own_is_collected(tmp_path: Path, monkeypatch: pytest.Mo
     (elsewhere / "collect_rewards.py").write_text((tmp_path / "collect_rewards.py").read_text())
     with pytest.raises(MjcfTaskError, match="pwm tasks add --name"):
         dataclasses.replace(command, mjcf=elsewhere / "robot.xml").run()
+    (tmp_path / "other_rewards.py").write_text("def still(model, data, action):\n    return 1.0\n")
+    with pytest.raises(MjcfTaskError, match=r"of .*/collect_rewards.py:still, not of .*/other_rew"):
+        dataclasses.replace(command, reward="other_rewards:still").run()
+    monkeypatch.chdir(elsewhere)
+    with pytest.raises(MjcfTaskError, match=r"not of .*/elsewhere/collect_rewards.py:still: give"):
+        command.run()
+    assert content(tmp_path / "data") == before
     with pytest.raises(MjcfTaskError, match="--reward"):
         Collect(mjcf=tmp_path / "robot.xml", out=tmp_path / "other").run()

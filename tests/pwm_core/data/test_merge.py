@@ -120,6 +120,12 @@ def test_other_content_under_the_same_name_is_refused(tmp_path: Path) -> None:
     assert len(Dataset(tmp_path / "twice").episodes) == 1
 
 
+def test_nothing_to_merge_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "merge", "--out", str(tmp_path / "out")]) == 2
+    assert "nothing to merge into" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_short_episodes_can_be_left_out(tmp_path: Path) -> None:
     data = filled(tmp_path / "a", WIDE, "noise", [4, 16, 15, 17])
     out = tmp_path / "out"

@@ -27,9 +27,9 @@ from pwm_core.model.published import (
     read_published,
     require_fit,
 )
-from pwm_core.model.published_tasks import PUBLISHED_TASKS
 from pwm_core.model.world_model import SIZES, WorldModel, WorldModelConfig
 from pwm_core.tasks import all_tasks, get_task
+from pwm_core.tasks.published_tasks import PUBLISHED_TASKS
 
 CONFIG = WorldModelConfig(16, 2, 24, 20, 4, bins=101)
 TASKS = [TaskInfo.of(get_task(name)) for name in ("cartpole-swingup", "finger-spin")]

@@ -99,6 +99,14 @@ def test_terminations_and_success_survive(root: Path, tmp_path: Path) -> None:
     assert back.tasks == {"own": task}
 
 
+@pytest.mark.parametrize("last", [True, False])
+def test_success_is_that_of_the_last_decision(last: bool, root: Path, tmp_path: Path) -> None:
+    reported = np.array([False, False, True, not last, last])
+    make("solved-v0", [dataclasses.replace(buffer(4, 0), infos={"success": reported})])
+    import_sources([MinariDataset(Path("solved-v0"), control_step=0.1)], tmp_path / "data")
+    assert [e.success for e in Dataset(tmp_path / "data").episodes] == [last]
+
+
 def test_one_of_several_tasks(tiny_data: Path, root: Path) -> None:
     words = ["data", "export", str(tiny_data), "--out", str(root), "--tasks", "cartpole-balance"]
     assert main(words) == 0
@@ -134,7 +142,7 @@ def test_an_environment_we_know_gets_our_layouts(root: Path, tmp_path: Path) -> 
         actions.append(environment.action_space.sample())
         observation, reward, *_ = environment.step(actions[-1])
         observations.append(observation)
-        rewards.append(reward)
+        rewards.append(float(reward))
     ended = np.arange(20) == 19
     episode = EpisodeBuffer(
         observations=np.array(observations),
@@ -211,7 +219,7 @@ def test_bad_datasets(root: Path, tmp_path: Path) -> None:
     with pytest.raises(UnknownTaskError, match="unknown task 'cartpole-swingop': did you mean"):
         MinariDataset(Path("car-v0"), "cartpole-swingop")
     outside = buffer(4, 0)
-    outside.actions[2, 1] = 11  # type: ignore[index, call-overload]
+    outside.actions[2, 1] = 11
     make("outside-v0", [outside])
     with pytest.raises(FormatError, match=r"outside-v0 episode 0: actions reach 1\.2, .*\[2, 1\]"):
         import_sources([MinariDataset(Path("outside-v0"), control_step=0.1)], tmp_path / "data")

@@ -14,7 +14,8 @@ from pwm_core.cli import main
 from pwm_core.data.dataset import Dataset, DatasetError, DatasetWriter
 from pwm_core.data.formats.source import FormatError, import_sources
 from pwm_core.data.formats.tdmpc2 import TdMpc2File, read_tensors
-from pwm_core.data.formats.tdmpc2_tasks import MT30, MT80
+from pwm_core.tasks import all_tasks
+from pwm_core.tasks.published_tasks import PUBLISHED_TASKS
 
 FILES = Path(__file__).with_name("tdmpc2")
 REAL = sorted(FILES.glob("tensordict-*.pt"))
@@ -70,10 +71,11 @@ def test_tensordict_itself_is_not_imported() -> None:
 
 
 def test_the_tasks_are_numbered_as_in_the_source() -> None:
-    assert (len(MT30), len(MT80), len(set(MT80))) == (30, 80, 80)
-    assert MT80[:30] == MT30
-    assert (MT80[0], MT80[10], MT80[29]) == ("walker-stand", "cartpole-swingup", "pendulum-spin")
-    assert (MT80[30], MT80[79]) == ("mw-assembly", "mw-hand-insert")
+    names = PUBLISHED_TASKS["mt80"]
+    assert (len(names), len(set(names))) == (80, 80)
+    assert set(names[:30]) == {task.name for task in all_tasks("mt30")}
+    assert (names[0], names[10], names[29]) == ("walker-stand", "cartpole-swingup", "pendulum-spin")
+    assert (names[30], names[79]) == ("mw-assembly", "mw-hand-insert")
 
 
 def test_a_plain_dictionary_and_one_task_number_per_episode(tmp_path: Path) -> None:
@@ -197,14 +199,24 @@ def test_an_interrupted_import_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
         assert mine.read_bytes() == other.read_bytes()
 
 
-def test_a_file_that_changed_since_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_file_that_changed_since_is_told(number: int, tmp_path: Path) -> None:
     content = tensors()
     path = saved(tmp_path / "a.pt", content)
     import_sources([TdMpc2File(path)], tmp_path / "data")
-    content["reward"][2, 5] += 1
+    content["reward"][number, 5] += 1
     path.unlink()
-    with pytest.raises(DatasetError, match=r"a episode 2 is not that of .*a\.pt"):
+    with pytest.raises(DatasetError, match=rf"a episode {number} is not that of .*a\.pt"):
         import_sources([TdMpc2File(saved(path, content))], tmp_path / "data")
+
+
+def test_a_file_that_became_shorter_is_told(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.pt", tensors(3))
+    import_sources([TdMpc2File(path)], tmp_path / "data")
+    shorter = {name: tensor[:2].clone() for name, tensor in tensors(3).items()}
+    path.unlink()
+    with pytest.raises(DatasetError, match=r"a episode 2 is not that of .*a\.pt, which has 2: the"):
+        import_sources([TdMpc2File(saved(path, shorter))], tmp_path / "data")
 
 
 def test_files_of_one_name_are_refused(tmp_path: Path) -> None:

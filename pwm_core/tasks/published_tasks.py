@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tasks of the published multi-task checkpoints, in the order of their embeddings (TD-MPC2)."""
+"""The published multi-task suites in TD-MPC2's order: task k of its data and checkpoints is name k.
+
+Source: ``TASK_SET`` in ``tdmpc2/common/__init__.py`` of https://github.com/nicklashansen/tdmpc2
+(as of commit e9f5932).
+"""
 
 from __future__ import annotations
 
@@ -25,4 +29,4 @@ PUBLISHED_TASKS: dict[str, tuple[str, ...]] = {
     "mt30": tuple(_DM_CONTROL.split()),
     "mt80": (*_DM_CONTROL.split(), *(f"mw-{name}" for name in _META_WORLD.split())),
 }
-"""Names by suite; a task's place is its row in the checkpoint's task embedding."""
+"""Names by suite: a task's place is its number in the data and its row in the task embedding."""
