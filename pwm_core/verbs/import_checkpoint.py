@@ -48,8 +48,8 @@ class ImportCheckpoint:
     """The file's tasks in their order, where it is of no suite."""
     latent_layer: LatentLayerName = "simnorm"
     """Last layer of encoder and dynamics, which the file does not tell."""
-    out: Path = Path("runs/world_model/world_model.safetensors")
-    """File to write."""
+    out: Path = Path("runs/imported/world_model.safetensors")
+    """File to write; one that exists is not replaced."""
     data: Path | None = None
     """Dataset to judge the model on; without it nothing is known of its errors."""
     horizon: int = 16
@@ -61,6 +61,11 @@ class ImportCheckpoint:
         """Import, then print what the file held."""
         if (self.suite is None) == (not self.tasks):
             raise PwmError("say which tasks the file knows: --suite mt80, or --tasks NAME …")
+        if self.out.exists():
+            raise PwmError(
+                f"{self.out} exists, and a world model is not replaced: policies may have been "
+                "extracted from it. Give another --out, or delete it"
+            )
         names = self.tasks if self.suite is None else PUBLISHED_TASKS[self.suite]
         tasks = [TaskInfo.of(get_task(name)) for name in names]
         weights = read_published(self.file)

@@ -7,16 +7,19 @@ import json
 from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from pwm_core.cli import main
-from pwm_core.data.dataset import Dataset
+from pwm_core.data.dataset import Dataset, DatasetWriter, TaskInfo
+from pwm_core.errors import PwmError
 from pwm_core.extraction.runner import Extraction
 from pwm_core.model.published import published_shapes, published_sizes
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.model.world_model import WorldModelConfig
 from pwm_core.pretraining.judgement import judge, validation_windows
+from pwm_core.tasks import get_task
 from pwm_core.verbs.import_checkpoint import ImportCheckpoint
 from pwm_core.verbs.pretrain import Pretrain
 
@@ -88,6 +91,29 @@ def test_data_judges_the_file(file: Path, tmp_path: Path, tiny_data: Path, capsy
     windows = validation_windows(dataset, dataset.episodes, TASKS, 8, 0)
     assert trained.quality["reward_error"] == judge(trained.model, windows).reward_error
     assert set(trained.quality["tasks"]) == set(TASKS)
+
+
+def test_episodes_that_ended_early_do_not_stop_the_judgement(file: Path, tmp_path: Path) -> None:
+    """Of one task every episode is shorter than the horizon: nothing is known of it."""
+    writer = DatasetWriter(tmp_path / "data", [TaskInfo.of(get_task(name)) for name in TASKS])
+    rng = np.random.default_rng(0)
+    for name, steps in ((TASKS[0], 20), (TASKS[0], 3), (TASKS[1], 3)):
+        observation, action = rng.normal(size=(steps + 1, 5)), rng.uniform(-1, 1, (steps, 1))
+        reward = rng.uniform(size=steps)
+        writer.append(name, "x", 0, observation, action, reward, terminated=steps == 3)
+    out = tmp_path / "world_model.safetensors"
+    ImportCheckpoint(file, tasks=TASKS, out=out, data=tmp_path / "data", horizon=8).run()
+    trained = TrainedWorldModel.load(out, torch.device("cpu"))
+    assert list(trained.quality["tasks"]) == [TASKS[0]]
+
+
+def test_a_file_that_is_there_is_not_replaced(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "world_model.safetensors"
+    out.write_bytes(b"trained for days")
+    with pytest.raises(PwmError, match=f"{out} exists, .* Give another --out, or delete it"):
+        ImportCheckpoint(file, tasks=TASKS, out=out).run()
+    assert out.read_bytes() == b"trained for days"
+    assert ImportCheckpoint.out != Pretrain.out / out.name
 
 
 def test_policies_are_extracted_from_it(
