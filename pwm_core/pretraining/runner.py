@@ -206,9 +206,8 @@ class Pretraining:
             )
             for horizon in {config.horizon, *(horizon for _, horizon in config.curriculum)}
         }
-        judging = long_enough(held_out, config.horizon)
         self.validation = self._placed(
-            validation_windows(self.dataset, judging, names, config.horizon, config.seed)
+            validation_windows(self.dataset, held_out, names, config.horizon, config.seed)
         )
 
     @property
