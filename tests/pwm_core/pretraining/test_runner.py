@@ -46,7 +46,7 @@ def without_times(out: Path) -> list[dict[str, object]]:
     return [{k: v for k, v in line.items() if k != "seconds"} for line in read_metrics(out)]
 
 
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "all heads": {"model": {"termination": True, "dynamics_heads": 3, "latent_layer": "spectral"}},
     "bfloat16": {"precision": "bfloat16", "balanced": True, "model": {"reward_head": "mse"}},
@@ -121,6 +121,7 @@ def test_training_teaches(
     training = Pretraining(dataset, tmp_path, config, pretraining_options)
     before, _ = training._judge()
     quality = training.run().quality
+    assert before.reward_error is not None
     assert quality["reward_error"] < 0.5 * before.reward_error
     assert len(quality["latent_error"]) == config.horizon
 
@@ -286,7 +287,8 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(
         # Double, to be tight; eval, as spectral norm's power iteration counts passes.
         training.model.double().eval()
         torch.manual_seed(0)
-        torch.nn.init.normal_(training.model.reward_head[-1].weight, std=0.1)
+        last = training.model.reward_head[-1].get_parameter("weight")
+        torch.nn.init.normal_(last, std=0.1)
         figures.append(training._gradients(training._windows()))
         gradients.append([parameter.grad for parameter in training.model.parameters()])
     for whole, summed in zip(*gradients, strict=True):
