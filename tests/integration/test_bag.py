@@ -21,7 +21,7 @@ from pwm_core.tasks import get_task
 SWINGING = (1.0, 0.5, -2.0, 0.3, 0.7)
 INTERFACES = Path(__file__).parents[2] / "ros2_ws/src/pwm_interfaces/msg"
 SEPARATOR = "=" * 80
-PATIENCE = 8
+PATIENCE = 20
 """Episodes until one is recorded whole: on a busy machine a recorder falls behind by more than
 the ten actions that a node keeps for it, and the bag then lacks some."""
 
