@@ -103,6 +103,26 @@ def test_interrupted_run_ends_in_the_same_numbers(
     assert [line["step"] for line in read_metrics(tmp_path / "halted")] == [5, 10, 15, 20]
 
 
+def test_two_hundred_updates_are_twice_a_hundred(
+    dataset: Dataset, tmp_path: Path, pretraining_config, pretraining_options, monkeypatch
+) -> None:
+    """100 updates, an interruption and 100 more, against 200 at once: bit for bit."""
+    config = dataclasses.replace(pretraining_config, updates=200)
+    options = dataclasses.replace(pretraining_options, checkpoint_every=50)
+    straight = run(dataset, tmp_path / "straight", config, options)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 100)
+        with pytest.raises(KeyboardInterrupt):
+            run(dataset, tmp_path / "halted", config, options)
+    assert load_checkpoint(tmp_path / "halted" / "checkpoint.safetensors")[1]["step"] == 100
+    torch.manual_seed(99)  # nothing may hang on the state the first process had
+    resumed = run(dataset, tmp_path / "halted", config, options)
+    assert straight.keys() == resumed.keys()
+    for name, tensor in straight.items():
+        assert torch.equal(tensor, resumed[name]), name
+    assert without_times(tmp_path / "straight") == without_times(tmp_path / "halted")
+
+
 def test_finished_run_is_repeated_without_training(
     dataset: Dataset, tmp_path: Path, pretraining_config, pretraining_options, monkeypatch
 ) -> None:
