@@ -12,10 +12,14 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, dataclass, fields
+from dataclasses import field as dataclass_field
+from numbers import Real
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+
+from pwm_core.sources import SOURCES
 
 TRANSFORMS: dict[str, Callable[[float], float]] = {
     "identity": float,
@@ -23,6 +27,18 @@ TRANSFORMS: dict[str, Callable[[float], float]] = {
     "sin": math.sin,
 }
 INTERPRETATIONS = ("position", "velocity", "effort")
+LATER = {"left_out_at_default": True}
+"""Marks a field that came after the first bundles: a default is not written, nor hashed."""
+
+
+def _require_finite(channel: ObservationChannel | ActionChannel, *names: str) -> None:
+    for name in names:
+        value = getattr(channel, name)
+        number = isinstance(value, Real) and not isinstance(value, bool)
+        if not number or not math.isfinite(value):
+            raise ValueError(
+                f"channel {channel.name}: {name} is {value!r}, expected a finite number"
+            )
 
 
 @dataclass(frozen=True)
@@ -34,22 +50,36 @@ class ObservationChannel:
     unit: str
     """Unit of the entry: ``m``, ``rad/s``, ``1`` …"""
     topic: str
-    """Where the raw value comes from: ``joint_states``, ``imu/data``, ``odom``, ``observation``."""
+    """Where the raw value comes from, one of :data:`pwm_core.sources.SOURCES`."""
     key: str
-    """Joint (or sensor) name on that topic."""
+    """Joint, actuator or sensor name on that topic."""
     field: str
-    """Field of the message: ``position``, ``velocity``, ``effort`` …"""
+    """Field of the message: ``position``, ``angular_velocity.x`` …"""
     transform: str = "identity"
     """``identity``, ``cos`` or ``sin``, applied to the raw value."""
     scale: float = 1.0
     """Factor after the transform."""
     offset: float = 0.0
     """Added last."""
+    lag: int = dataclass_field(default=0, metadata=LATER)
+    """Decisions ago: 0 is the newest value, 1 the one of the decision before …"""
 
     def __post_init__(self) -> None:
         if self.transform not in TRANSFORMS:
             raise ValueError(
                 f"channel {self.name}: transform {self.transform!r} is none of {list(TRANSFORMS)}"
+            )
+        if self.topic not in SOURCES:
+            raise ValueError(
+                f"channel {self.name}: topic {self.topic!r} is none of {list(SOURCES)}"
+            )
+        objection = SOURCES[self.topic].objection(self.field)
+        if objection:
+            raise ValueError(f"channel {self.name}: {objection}")
+        _require_finite(self, "scale", "offset")
+        if type(self.lag) is not int or self.lag < 0:
+            raise ValueError(
+                f"channel {self.name}: lag is {self.lag!r}, expected decisions: 0, 1, 2 …"
             )
 
     def read(self, raw: float) -> float:
@@ -76,7 +106,12 @@ class ActionChannel:
     safe: float
     """Command that is safe to hold when the policy cannot be trusted."""
     gear: float = 1.0
-    """Joint force or torque per unit of command (N or N·m), for effort actuators."""
+    """Joint's unit (N·m, rad, rad/s …) per unit of command; negative where the joint turns the
+    other way."""
+    offset: float = dataclass_field(default=0.0, metadata=LATER)
+    """Joint's unit: the joint gets ``gear * command + offset``."""
+    rate: float | None = dataclass_field(default=None, metadata=LATER)
+    """Largest change of the command per second; None: any."""
 
     def __post_init__(self) -> None:
         if self.interpretation not in INTERPRETATIONS:
@@ -89,9 +124,45 @@ class ActionChannel:
                 f"channel {self.name}: need low <= safe <= high and low < high, "
                 f"got {self.low}, {self.safe}, {self.high}"
             )
+        _require_finite(self, "low", "high", "gear", "offset")
+        if self.gear == 0:
+            raise ValueError(f"channel {self.name}: gear is 0: the command would move nothing")
+        if self.rate is not None:
+            _require_finite(self, "rate")
+            if self.rate <= 0:
+                raise ValueError(
+                    f"channel {self.name}: rate is {self.rate}, expected more than 0 per second"
+                )
 
 
 Channel = TypeVar("Channel", ObservationChannel, ActionChannel)
+
+
+def _written(channel: ObservationChannel | ActionChannel) -> dict[str, Any]:
+    """Return what is stored of a channel."""
+    pairs = ((field, getattr(channel, field.name)) for field in fields(channel))
+    return {
+        field.name: value
+        for field, value in pairs
+        if field.metadata != LATER or value != field.default
+    }
+
+
+def _read(kind: type[Channel], stored: Any) -> Channel:
+    if not isinstance(stored, dict):
+        raise ValueError(f"a channel is {stored!r}, expected an object")
+    name = stored.get("name")
+    known = {field.name: field for field in fields(kind)}
+    unknown = sorted(set(stored) - set(known))
+    if unknown:
+        raise ValueError(
+            f"channel {name}: unknown field {', '.join(unknown)}: written by a newer version? "
+            f"This one knows {', '.join(known)}"
+        )
+    missing = [n for n, field in known.items() if field.default is MISSING and n not in stored]
+    if missing:
+        raise ValueError(f"channel {name}: {', '.join(missing)} is missing")
+    return kind(**stored)
 
 
 @dataclass(frozen=True)
@@ -115,7 +186,7 @@ class _Layout(Generic[Channel]):
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return the channels as JSON-ready dictionaries, in order."""
-        return [asdict(channel) for channel in self.channels]
+        return [_written(channel) for channel in self.channels]
 
     def hash(self) -> str:
         """Return 16 hex digits that change with any name, order, unit, source or scale."""
@@ -144,8 +215,8 @@ class ObservationLayout(_Layout[ObservationChannel]):
 
     @classmethod
     def from_json(cls, channels: list[dict[str, Any]]) -> ObservationLayout:
-        """Read what :meth:`to_json` wrote; ``TypeError`` or ``ValueError`` for anything else."""
-        return cls(tuple(ObservationChannel(**channel) for channel in channels))
+        """Read what :meth:`to_json` wrote; ``ValueError`` for anything else."""
+        return cls(tuple(_read(ObservationChannel, channel) for channel in channels))
 
 
 class ActionLayout(_Layout[ActionChannel]):
@@ -153,8 +224,8 @@ class ActionLayout(_Layout[ActionChannel]):
 
     @classmethod
     def from_json(cls, channels: list[dict[str, Any]]) -> ActionLayout:
-        """Read what :meth:`to_json` wrote; ``TypeError`` or ``ValueError`` for anything else."""
-        return cls(tuple(ActionChannel(**channel) for channel in channels))
+        """Read what :meth:`to_json` wrote; ``ValueError`` for anything else."""
+        return cls(tuple(_read(ActionChannel, channel) for channel in channels))
 
     @property
     def low(self) -> np.ndarray:

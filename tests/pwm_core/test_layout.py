@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pwm_core.layout import ActionChannel, ActionLayout, ObservationChannel, ObservationLayout
+from pwm_core.tasks import get_task
 
 OBSERVATION = ObservationLayout(
     (
@@ -24,12 +25,13 @@ ACTION = ActionLayout(
 OBSERVATION_CHANGES = {
     "name": "pole/sin",
     "unit": "rad",
-    "topic": "odom",
+    "topic": "observation",
     "key": "cart",
     "field": "effort",
     "transform": "sin",
     "scale": 2.5,
     "offset": 0.25,
+    "lag": 2,
 }
 ACTION_CHANGES = {
     "name": "ankle",
@@ -39,7 +41,9 @@ ACTION_CHANGES = {
     "low": -3.0,
     "high": 7.0,
     "safe": 1.0,
-    "gear": 4.0,
+    "gear": -4.0,
+    "offset": 0.5,
+    "rate": 10.0,
 }
 
 
@@ -79,6 +83,30 @@ def test_hash_is_a_contract_between_versions() -> None:
     assert ACTION.hash() == "3f7121529b3a2280"
 
 
+@pytest.mark.parametrize(
+    ("task", "observation", "action"),
+    [
+        ("cartpole-swingup", "a41673d24bd2745d", "d5a60030bda9212b"),
+        ("walker-walk", "b85d86174c03209d", "30c6c47a818a451b"),
+        ("gym-hopper", "d0467a500273257b", "b1f3cb38e247a801"),
+        ("mw-reach", "352ffb65dd634e47", "e7519213166f3ce6"),
+        ("playground-go1-joystick-flat", "572f72d48feb8b00", "21d0d44b8d637d66"),
+    ],
+)
+def test_hashes_of_bundles_in_the_field(task: str, observation: str, action: str) -> None:
+    found = get_task(task)
+    assert (found.observation.hash(), found.action.hash()) == (observation, action)
+
+
+def test_later_fields_are_written_only_where_they_say_something() -> None:
+    assert "lag" not in OBSERVATION.to_json()[0]
+    assert not {"rate", "offset"} & set(ACTION.to_json()[0])
+    lagged = changed(OBSERVATION, "lag", 1).to_json()
+    assert [channel.get("lag") for channel in lagged] == [1, None]
+    limited = changed(ACTION, "rate", 2.5)
+    assert ActionLayout.from_json(limited.to_json()) == limited
+
+
 @pytest.mark.parametrize("layout", [OBSERVATION, ACTION])
 def test_order_matters(layout) -> None:
     other = type(layout)(layout.channels[::-1])
@@ -115,13 +143,26 @@ def test_units_round_trip() -> None:
     ("transform", "expected"), [("identity", 2.0), ("cos", np.cos(2.0)), ("sin", np.sin(2.0))]
 )
 def test_channel_reads_scale_transform_offset(transform: str, expected: float) -> None:
-    channel = ObservationChannel("x", "1", "odom", "x", "position", transform, 3.0, -1.0)
+    channel = ObservationChannel("x", "1", "joint_states", "x", "position", transform, 3.0, -1.0)
     assert channel.read(2.0) == pytest.approx(3.0 * expected - 1.0)
 
 
-def test_unknown_transform() -> None:
-    with pytest.raises(ValueError, match=r"channel x: transform 'tan' is none of"):
-        ObservationChannel("x", "1", "odom", "x", "position", "tan")
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"transform": "tan"}, r"channel pole/cos: transform 'tan' is none of"),
+        ({"topic": "joint_state"}, r"channel pole/cos: topic 'joint_state' is none of .*imu/data"),
+        ({"field": "angle"}, "topic joint_states has no field 'angle', only position, velocity, e"),
+        ({"topic": "imu/data"}, "topic imu/data has no field 'position', only orientation.w"),
+        ({"scale": float("inf")}, "channel pole/cos: scale is inf, expected a finite number"),
+        ({"offset": "1"}, "channel pole/cos: offset is '1', expected a finite number"),
+        ({"lag": -1}, "channel pole/cos: lag is -1, expected decisions"),
+        ({"lag": 1.0}, "channel pole/cos: lag is 1.0, expected decisions"),
+    ],
+)
+def test_impossible_observation_channels(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(OBSERVATION.channels[0], **changes)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +173,11 @@ def test_unknown_transform() -> None:
         ({"safe": 6.1}, "got -2.0, 6.1, 6.0"),
         ({"low": 0.0, "high": 0.0}, "got 0.0, 0.0, 0.0"),
         ({"safe": float("nan")}, "got -2.0, nan, 6.0"),
+        ({"high": float("inf")}, "high is inf, expected a finite number"),
+        ({"gear": 0.0}, "gear is 0: the command would move nothing"),
+        ({"offset": float("nan")}, "offset is nan, expected a finite number"),
+        ({"rate": 0.0}, "rate is 0.0, expected more than 0 per second"),
+        ({"rate": True}, "rate is True, expected a finite number"),
     ],
 )
 def test_impossible_action_channels(changes: dict, message: str) -> None:
@@ -146,6 +192,14 @@ def test_empty_and_repeating_layouts() -> None:
         ActionLayout((ACTION.channels[0], ACTION.channels[0]))
 
 
-def test_foreign_json() -> None:
-    with pytest.raises(TypeError):
-        ActionLayout.from_json([{"name": "x", "colour": "red"}])
+@pytest.mark.parametrize(
+    ("channel", "message"),
+    [
+        ({**ACTION.to_json()[0], "colour": "red"}, "channel hip: unknown field colour: written by"),
+        ({"name": "hip", "joint": "hip", "unit": "1"}, "channel hip: interpretation, low, high, s"),
+        ("hip", "a channel is 'hip', expected an object"),
+    ],
+)
+def test_foreign_json(channel: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ActionLayout.from_json([channel])
