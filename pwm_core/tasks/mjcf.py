@@ -27,7 +27,8 @@ import mujoco
 import numpy as np
 
 from pwm_core.errors import PwmError
-from pwm_core.tasks.mjcf_layout import JOINTS, ModelObservation, action_layout
+from pwm_core.tasks.mjcf_layout import JOINTS, action_layout
+from pwm_core.tasks.mjcf_memory import RememberedObservation
 from pwm_core.tasks.sequential import SequentialVector
 from pwm_core.tasks.stepped import SteppedDynamics
 from pwm_core.tasks.task import SingleEnvironment, Task
@@ -59,6 +60,10 @@ class MjcfTask:
     """Seconds per decision; a multiple of the model's timestep."""
     episode_steps: int = 500
     """Decisions per episode."""
+    history: int = 0
+    """Earlier decisions whose observations are seen as well."""
+    previous_action: bool = False
+    """Whether the command sent before is seen."""
 
     def load_model(self) -> mujoco.MjModel:
         """Compile the MJCF; ``MjcfTaskError`` with MuJoCo's message where it does not."""
@@ -98,6 +103,15 @@ class MjcfTask:
                 f"task {self.name}: no module {module!r}, neither in {directory} nor installed"
             ) from error
 
+    def observe(self, model: mujoco.MjModel) -> RememberedObservation:
+        """Return the reader of observations; ``MjcfTaskError`` where the model lacks something."""
+        try:
+            return RememberedObservation(
+                model, self.observation, action_layout(model), self.history, self.previous_action
+            )
+        except ValueError as error:
+            raise MjcfTaskError(f"task {self.name}: {self.mjcf}: {error}") from error
+
     def physics_steps(self, model: mujoco.MjModel) -> int:
         """Return the simulator's steps per decision; ``MjcfTaskError`` when not a whole number."""
         steps = self.control_step / model.opt.timestep
@@ -128,11 +142,7 @@ def task_from_mjcf(description: MjcfTask) -> Task:
     :func:`pwm_core.tasks.task_files.save`; ``get_task(name)`` then finds it.
     """
     model = description.load_model()
-    try:
-        observation = ModelObservation(model, description.observation).layout
-        action = action_layout(model)
-    except ValueError as error:
-        raise MjcfTaskError(f"task {description.name}: {description.mjcf}: {error}") from error
+    observation = description.observe(model)
     if description.episode_steps < 1:
         raise MjcfTaskError(
             f"task {description.name}: an episode of {description.episode_steps} decisions; "
@@ -144,8 +154,8 @@ def task_from_mjcf(description: MjcfTask) -> Task:
         name=description.name,
         suite=SUITE,
         body=description.mjcf.stem,
-        observation=observation,
-        action=action,
+        observation=observation.layout,
+        action=observation.action,
         control_step=description.control_step,
         episode_steps=description.episode_steps,
         make_single=partial(MjcfEnvironment, description),
@@ -170,8 +180,8 @@ class MjcfEnvironment(SingleEnvironment):
         self.model = description.load_model()
         self.data = mujoco.MjData(self.model)
         self._physics_steps = description.physics_steps(self.model)
-        self._action = action_layout(self.model)
-        self._observation = ModelObservation(self.model, description.observation)
+        self._observation = description.observe(self.model)
+        self._action = self._observation.action
         self.observation_space = gymnasium.spaces.Box(
             -np.inf, np.inf, (self._observation.layout.size,), np.float32
         )
@@ -192,6 +202,7 @@ class MjcfEnvironment(SingleEnvironment):
         else:
             self._rules.reset(self.model, self.data, self.np_random)
         mujoco.mj_forward(self.model, self.data)
+        self._observation.reset()
         self._steps, self.terminated = 0, False
         return self.observation(), {}
 
@@ -203,14 +214,21 @@ class MjcfEnvironment(SingleEnvironment):
         self.data.qpos[places] += self.np_random.uniform(-START_NOISE, START_NOISE, len(places))
         self.data.qvel += self.np_random.uniform(-START_NOISE, START_NOISE, self.model.nv)
 
+    def state(self) -> np.ndarray:
+        return np.concatenate([self._observation.state(), super().state()])
+
     def restore(self, state: np.ndarray) -> None:
         for warning in self.data.warning:  # a plan may have diverged
             warning.number = 0
-        super().restore(state)
+        remembered = len(self._observation.state())
+        self._observation.restore(state[:remembered])
+        super().restore(state[remembered:])
 
     def substep(self, action: np.ndarray) -> float:
         action = np.clip(np.asarray(action, np.float64), -1, 1)
-        self.data.ctrl[:] = self._action.to_units(action)
+        command = self._action.to_units(action)
+        self._observation.decided(self.data, command)
+        self.data.ctrl[:] = command
         mujoco.mj_step(self.model, self.data, self._physics_steps)
         # Sensors and places of bodies are those of the state before the last step.
         mujoco.mj_forward(self.model, self.data)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pwm_core.layout import ObservationChannel
 from pwm_core.tables import print_table
 from pwm_core.tasks import Task, UnknownTaskError, get_task
 from pwm_core.tasks.mjcf import SUITE, MjcfTaskError
@@ -33,6 +34,10 @@ class AddTask:
     """Seconds per decision; a multiple of the MJCF's timestep."""
     episode_steps: int = 500
     """Decisions per episode."""
+    history: int = 0
+    """Earlier decisions whose observations are seen as well, e.g. 2 for three in a row."""
+    previous_action: bool = False
+    """Let the policy see the command it sent before."""
     json: bool = False
     """Print the layouts as JSON."""
 
@@ -45,6 +50,8 @@ class AddTask:
             observation=self.observation,
             control_step=self.control_step,
             episode_steps=self.episode_steps,
+            history=self.history,
+            previous_action=self.previous_action,
         )
         require_own_name(description.name)
         task = try_out(description)
@@ -66,7 +73,7 @@ def require_own_name(name: str) -> None:
 def channel_rows(task: Task) -> list[dict[str, str]]:
     """Return a line per entry of observation and action."""
     seen = [
-        {"entry": c.name, "kind": "observation", "unit": c.unit, "meaning": f"{c.topic} {c.field}"}
+        {"entry": c.name, "kind": "observation", "unit": c.unit, "meaning": _source(c)}
         for c in task.observation.channels
     ]
     done = [
@@ -79,3 +86,8 @@ def channel_rows(task: Task) -> list[dict[str, str]]:
         for c in task.action.channels
     ]
     return seen + done
+
+
+def _source(channel: ObservationChannel) -> str:
+    ago = f", {channel.lag} decisions ago" if channel.lag else ""
+    return f"{channel.topic} {channel.field}{ago}"
