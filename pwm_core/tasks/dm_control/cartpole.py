@@ -10,7 +10,7 @@ from pwm_core.layout import ActionChannel, ActionLayout, ObservationLayout
 from pwm_core.tasks.channels import joint_positions, joint_velocities
 from pwm_core.tasks.dm_control.body import Body
 from pwm_core.tasks.dm_control.describe import published
-from pwm_core.tasks.dm_control.readings import Readings
+from pwm_core.tasks.readings import Readings
 
 BODY = Body(
     name="cartpole",

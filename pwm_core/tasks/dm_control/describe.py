@@ -16,9 +16,9 @@ from pwm_core.tasks.dm_control.environment import (
     load_custom,
     load_published,
 )
-from pwm_core.tasks.dm_control.planning import RolloutDynamics
-from pwm_core.tasks.dm_control.readings import Reward
 from pwm_core.tasks.envpool import EnvPoolEnvironment, has_envpool
+from pwm_core.tasks.readings import Reward
+from pwm_core.tasks.rollout_dynamics import RolloutDynamics
 from pwm_core.tasks.sequential import SequentialVector
 from pwm_core.tasks.task import Task, VectorEnvironment
 

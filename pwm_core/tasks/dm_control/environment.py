@@ -12,7 +12,7 @@ import numpy as np
 
 from pwm_core.layout import ActionLayout
 from pwm_core.tasks.dm_control.body import Body
-from pwm_core.tasks.dm_control.readings import Readings, Reward
+from pwm_core.tasks.readings import Readings, Reward
 from pwm_core.tasks.task import SingleEnvironment
 
 ACTION_REPEAT = 2

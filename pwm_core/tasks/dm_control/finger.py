@@ -13,7 +13,7 @@ from pwm_core.layout import ActionChannel, ActionLayout, ObservationChannel, Obs
 from pwm_core.tasks.channels import joint_positions, joint_velocities
 from pwm_core.tasks.dm_control.body import Body, observed
 from pwm_core.tasks.dm_control.describe import published
-from pwm_core.tasks.dm_control.readings import Readings, Reward
+from pwm_core.tasks.readings import Readings, Reward
 
 SPIN_SPEED = 15.0  # rad/s
 EASY, HARD = 0.07, 0.03

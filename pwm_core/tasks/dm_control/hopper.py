@@ -8,9 +8,10 @@ from dm_control.utils.rewards import tolerance
 
 from pwm_core.layout import ActionChannel, ActionLayout, ObservationLayout
 from pwm_core.tasks.channels import joint_positions, joint_velocities
-from pwm_core.tasks.dm_control.body import Body, FrameSensor, observed
+from pwm_core.tasks.dm_control.body import Body, observed
 from pwm_core.tasks.dm_control.describe import custom, published
-from pwm_core.tasks.dm_control.readings import Readings, Reward
+from pwm_core.tasks.frame_sensor import FrameSensor
+from pwm_core.tasks.readings import Readings, Reward
 
 STAND_HEIGHT = 0.6  # metres of the torso over the foot
 HOP_SPEED = 2.0  # m/s

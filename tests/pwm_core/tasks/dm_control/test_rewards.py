@@ -13,7 +13,7 @@ from dm_control.utils.rewards import tolerance
 
 from pwm_core.tasks.dm_control import cheetah, cup, hopper, pendulum, reacher, walker
 from pwm_core.tasks.dm_control.body import Body
-from pwm_core.tasks.dm_control.readings import Readings, Reward
+from pwm_core.tasks.readings import Readings, Reward
 
 
 def at(body: Body, positions: dict[str, float], velocities: dict[str, float]) -> Readings:

@@ -5,18 +5,36 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Protocol
 
 import mujoco
 import numpy as np
 from mujoco import rollout
 
-from pwm_core.tasks.dm_control.body import Body
-from pwm_core.tasks.dm_control.environment import ACTION_REPEAT
-from pwm_core.tasks.dm_control.readings import Readings, Reward
+from pwm_core.layout import ActionLayout
+from pwm_core.tasks.readings import Readings, Reward
 from pwm_core.tasks.task import STATE, SingleEnvironment
 
 DRAWN = ("geom_pos", "geom_size", "site_pos", "site_size", "dof_damping")
 """Fields of the model that an episode may set: targets, their sizes, a joint's damping."""
+
+
+class Body(Protocol):
+    """What planning needs to know of a body."""
+
+    @property
+    def action(self) -> ActionLayout:
+        """Meaning of the model's controls, all of them."""
+        ...
+
+    @property
+    def simulator_step(self) -> float:
+        """Seconds per simulator step; a decision is an environment's ``substeps`` of them."""
+        ...
+
+    def compile(self) -> mujoco.MjModel:
+        """Return the model with the sensors that rewards read."""
+        ...
 
 
 class RolloutDynamics:
@@ -39,6 +57,7 @@ class RolloutDynamics:
         self._data = [mujoco.MjData(model) for _ in range(threads)]
         self._pool = rollout.Rollout(nthread=threads if threads > 1 else 0)
         self._action, self._reward = body.action, reward
+        self._repeats = environments[0].substeps
         self._per_repeat = round(body.simulator_step / model.opt.timestep)
 
     def rollout(self, state: np.ndarray, action: np.ndarray) -> np.ndarray:
@@ -46,7 +65,7 @@ class RolloutDynamics:
         environments, plans, decisions, size = action.shape
         self._take_what_episodes_drew()
         units = self._action.to_units(action.reshape(-1, decisions, size))
-        control = np.repeat(units, ACTION_REPEAT * self._per_repeat, axis=1)
+        control = np.repeat(units, self._repeats * self._per_repeat, axis=1)
         control = np.concatenate([control, control[:, -1:]], axis=1)
         states, sensors = self._pool.rollout(
             [model for model in self._models for _ in range(plans)],
@@ -58,7 +77,7 @@ class RolloutDynamics:
             ),
         )
         reward = self._reward(self._readings(states, control, sensors))
-        return reward.reshape(environments, plans, decisions, ACTION_REPEAT).sum(axis=-1)
+        return reward.reshape(environments, plans, decisions, self._repeats).sum(axis=-1)
 
     def _part(self, state: np.ndarray, part: mujoco.mjtState) -> np.ndarray:
         """Return ``part`` of the full states ``[E, S]``."""
