@@ -56,6 +56,8 @@ ODOMETRY = Source(
     keyed=False,
 )
 VELOCITY_COMMAND = Source("cmd_vel", _vectors("linear", "angular"), keyed=False, measured=False)
+TARGET = Source("target", _vectors("point"), keyed=False, measured=False)
+"""A point to reach (``geometry_msgs/PointStamped``), m, in the frame of the robot's base."""
 PREVIOUS_ACTION = Source("action", ("value",), keyed=True, measured=False)
 """The newest command sent before this decision, by actuator, after all limits."""
 WHOLE_OBSERVATION = Source("observation", None, keyed=True)
@@ -68,6 +70,7 @@ SOURCES = {
         IMU,
         ODOMETRY,
         VELOCITY_COMMAND,
+        TARGET,
         PREVIOUS_ACTION,
         WHOLE_OBSERVATION,
     )
