@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pwm_bringup.processes import RosProcess, leased_domain, parameter_file, stop_all
-from pwm_bringup.simulation import simulation_nodes
+from pwm_bringup.simulation import Simulation
 from pwm_core.errors import PwmError
 from pwm_core.tables import print_table
 
@@ -62,7 +62,8 @@ def running_simulation(bundles: Path, task: str, log: Path) -> Iterator[int]:
             file.flush()
 
         try:
-            for node in simulation_nodes(task, str(bundles), task, "lockstep", False, True):
+            simulation = Simulation(task=task, policy=task, policy_dir=bundles, mode="lockstep")
+            for node in simulation.nodes():
                 processes.append(
                     RosProcess.of_node(
                         node, params_file=parameter_file("sim.yaml"), domain=domain, sink=write

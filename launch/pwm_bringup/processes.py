@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from pwm_bringup.simulation import NodeProcess
+from pwm_bringup.nodes import NodeProcess, Value
 from pwm_core.errors import PwmError
 
 DOMAINS = range(1, 102)
@@ -117,6 +117,7 @@ class RosProcess:
         arguments: Sequence[str] = (),
         domain: int | None = None,
         sink: Callable[[str], None] = print,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -124,7 +125,7 @@ class RosProcess:
         self._interrupted = False
         self._process = subprocess.Popen(
             [*HEARS_SIGINT, str(executable(package, name)), *arguments],
-            env=environment(domain),
+            env={**environment(domain), **(variables or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -158,7 +159,9 @@ class RosProcess:
             arguments += ["--params-file", str(params_file)]
         for key, value in node.parameters.items():
             arguments += ["-p", f"{key}:={_yaml(value)}"]
-        return cls(node.package, node.executable, arguments, domain, sink)
+        if node.enclave:
+            arguments += ["--enclave", node.enclave]
+        return cls(node.package, node.executable, arguments, domain, sink, node.variables)
 
     @property
     def pid(self) -> int:
@@ -209,10 +212,12 @@ def stop_all(processes: Sequence[RosProcess]) -> None:
         process.stop()
 
 
-def _yaml(value: str | bool | float) -> str:
+def _yaml(value: Value) -> str:
     """Write a parameter so that ROS reads its type back: an empty string must stay a string."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
+    if isinstance(value, Sequence):
+        return "[" + ", ".join(map(_yaml, value)) + "]"
     return repr(value)

@@ -3,82 +3,19 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
-from pwm_bringup.processes import RosProcess, parameter_file, stop_all
-from pwm_bringup.simulation import DEFAULT_POLICY_DIR, DEFAULT_TASK, simulation_nodes
-from pwm_core.errors import PwmError
+from pwm_bringup.simulation import Simulation
+from pwm_bringup.supervision import supervise
 
 
-@dataclass(frozen=True)
-class Sim:
+@dataclass(frozen=True, kw_only=True)
+class Sim(Simulation):
     """Start simulator and policy node, as `ros2 launch pwm_bringup sim.launch.py` does."""
 
-    task: str = DEFAULT_TASK
-    """Task to simulate (`pwm tasks` lists them)."""
-    policy_dir: Path = Path(DEFAULT_POLICY_DIR)
-    """Directory of policy bundles NAME.onnx."""
-    policy: str = ""
-    """Policy to start with; empty: the first one for the task."""
-    mode: Literal["lockstep", "realtime", "paused"] = "realtime"
-    """lockstep: physics waits for the policy; realtime; paused."""
-    namespace: str = ""
-    """Namespace of both nodes and their topics."""
-    use_sim_time: bool = False
-    """Take time from /clock."""
-    headless: bool = True
-    """Without MuJoCo's viewer window."""
-    params_file: Path | None = None
-    """Parameter file for both nodes; default: the launch file's."""
-    log_level: Literal["debug", "info", "warn", "error", "fatal"] = "info"
-    """Least severe log messages to show."""
-
     def run(self) -> int:
-        """Run until Ctrl-C; 1 if a node ended by itself."""
-        if not any(self.policy_dir.glob("*.onnx")):
-            raise PwmError(
-                f"no policy bundle NAME.onnx in {self.policy_dir}: make some with `pwm export`, "
-                "or name their directory with --policy-dir"
-            )
-        stopping = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stopping.set())
-        processes = self._start()
-        try:
-            print(self._what_next(), flush=True)
-            while not stopping.wait(0.2):
-                ended = [process for process in processes if process.returncode is not None]
-                if ended:
-                    print(f"{ended[0].name} ended with status {ended[0].returncode}", flush=True)
-                    return 1
-        finally:
-            stop_all(processes)
-        return 0 if all(process.returncode == 0 for process in processes) else 1
-
-    def _start(self) -> list[RosProcess]:
-        nodes = simulation_nodes(
-            self.task,
-            str(self.policy_dir),
-            self.policy,
-            self.mode,
-            self.use_sim_time,
-            self.headless,
-        )
-        params_file = self.params_file or parameter_file("sim.yaml")
-        processes: list[RosProcess] = []
-        try:
-            for node in nodes:
-                processes.append(
-                    RosProcess.of_node(node, self.namespace, params_file, self.log_level)
-                )
-        except BaseException:
-            stop_all(processes)
-            raise
-        return processes
+        """Run until Ctrl-C; 1 if a node that is needed ended by itself."""
+        return supervise(self, self._what_next())
 
     def _what_next(self) -> str:
         prefix = f"/{self.namespace.strip('/')}" if self.namespace else ""

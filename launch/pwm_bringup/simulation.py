@@ -3,54 +3,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Literal
 
-MODES = ("lockstep", "realtime", "paused")
-DEFAULT_TASK = "cartpole-swingup"
-DEFAULT_POLICY_DIR = "runs/demo/bundles"
-REMAPPINGS = (("clock", "/clock"),)
-"""``use_sim_time`` listens to /clock, whatever the namespace."""
+from pwm_bringup.bringup import CLOCK, Bringup
+from pwm_bringup.nodes import NodeProcess, Value
 
 
-Value = str | bool | float
+@dataclass(frozen=True, kw_only=True)
+class Simulation(Bringup):
+    """MuJoCo bridge and policy node."""
 
+    PARAMETER_FILE: ClassVar[str] = "sim.yaml"
 
-@dataclass(frozen=True)
-class NodeProcess:
-    """One executable of a ROS package and the parameters it gets beside the parameter file."""
+    policy_dir: Path = Path("runs/demo/bundles")
+    """Directory of policy bundles NAME.onnx."""
+    task: str = "cartpole-swingup"
+    """Task to simulate (`pwm tasks` lists them)."""
+    mode: Literal["lockstep", "realtime", "paused"] = "realtime"
+    """lockstep: physics waits for the policy; realtime; paused."""
+    headless: bool = True
+    """Without MuJoCo's viewer window."""
 
-    package: str
-    executable: str
-    parameters: Mapping[str, Value] = field(default_factory=dict)
-    remappings: tuple[tuple[str, str], ...] = ()
-
-
-def simulation_nodes(
-    task: str, policy_dir: str, policy: str, mode: str, use_sim_time: bool, headless: bool
-) -> list[NodeProcess]:
-    """Return the bridge and the policy node; ``policy_dir`` may be relative to the caller.
-
-    Raises ``ValueError`` for a mode there is not.
-    """
-    if mode not in MODES:
-        raise ValueError(f"mode {mode!r} is none of {', '.join(MODES)}")
-    bridge: dict[str, Value] = {
-        "task": task,
-        "mode": mode,
-        "headless": headless,
-        "use_sim_time": use_sim_time,
-    }
-    policy_node: dict[str, Value] = {
-        "policy_dir": str(Path(policy_dir).expanduser().absolute()),
-        "policy": policy,
-        "task": task,
-        # In lockstep the simulation waits for the policy, so the policy must not wait for a clock.
-        "trigger": "observation" if mode == "lockstep" else "clock",
-        "use_sim_time": use_sim_time,
-    }
-    return [
-        NodeProcess("pwm_mujoco", "mujoco_bridge", bridge, REMAPPINGS),
-        NodeProcess("pwm_policy", "policy_node", policy_node, REMAPPINGS),
-    ]
+    def robot_nodes(self) -> list[NodeProcess]:
+        """Return the bridge and the policy node."""
+        bridge: dict[str, Value] = {
+            "task": self.task,
+            "mode": self.mode,
+            "headless": self.headless,
+            "use_sim_time": self.use_sim_time,
+        }
+        policy_node: dict[str, Value] = {
+            # In lockstep the simulation waits for the policy: the policy must not wait for a clock.
+            "trigger": "observation" if self.mode == "lockstep" else "clock",
+        }
+        return [
+            NodeProcess("pwm_mujoco", "mujoco_bridge", bridge, CLOCK),
+            self.policy_node(policy_node),
+        ]

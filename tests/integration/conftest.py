@@ -58,8 +58,8 @@ def domain(workspace: Path) -> Iterator[int]:
 @pytest.fixture
 def start(domain: int) -> Iterator[Callable[..., Any]]:
     """Start an executable of the workspace with parameters; all are killed at the end."""
+    from pwm_bringup.nodes import NodeProcess
     from pwm_bringup.processes import RosProcess, stop_all
-    from pwm_bringup.simulation import NodeProcess
 
     processes: list[RosProcess] = []
 

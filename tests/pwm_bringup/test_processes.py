@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pwm_bringup import processes
+from pwm_bringup.nodes import NodeProcess
 from pwm_bringup.processes import RosProcess, RosWorkspaceError, environment, leased_domain
-from pwm_bringup.simulation import NodeProcess
 
 
 def workspace_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:

@@ -5,18 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from pwm_bringup.simulation import simulation_nodes
-
-
-def nodes(mode: str = "realtime", policy_dir: str = "policies"):
-    return simulation_nodes("cartpole-balance", policy_dir, "", mode, False, True)
+from pwm_bringup.nodes import AtEnd
+from pwm_bringup.simulation import Simulation
 
 
 @pytest.mark.parametrize(
     ("mode", "trigger"), [("lockstep", "observation"), ("realtime", "clock"), ("paused", "clock")]
 )
-def test_the_policy_waits_for_the_physics_only_in_lockstep(mode: str, trigger: str) -> None:
-    bridge, policy = nodes(mode)
+def test_the_policy_waits_for_the_physics_only_in_lockstep(mode, trigger: str) -> None:
+    bridge, policy = Simulation(mode=mode).nodes()
     assert bridge.parameters["mode"] == mode
     assert policy.parameters["trigger"] == trigger
 
@@ -25,9 +22,36 @@ def test_a_relative_policy_directory_is_the_callers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert nodes()[1].parameters["policy_dir"] == str(tmp_path / "policies")
+    policy = Simulation(policy_dir=Path("policies")).nodes()[1]
+    assert policy.parameters["policy_dir"] == str(tmp_path / "policies")
 
 
-def test_an_unknown_mode_is_refused() -> None:
-    with pytest.raises(ValueError, match="mode 'sideways' is none of lockstep, realtime, paused"):
-        nodes("sideways")
+def test_what_the_end_of_a_node_means() -> None:
+    at_end = {node.executable: node.at_end for node in Simulation(record=True).nodes()}
+    assert at_end == {
+        "mujoco_bridge": AtEnd.STOP,
+        "policy_node": AtEnd.RESPAWN,
+        "recorder": AtEnd.GO_ON,
+    }
+    assert Simulation(respawn=False).nodes()[1].at_end is AtEnd.STOP
+
+
+def test_a_parameter_file_may_turn_autostart_off_where_nothing_was_said() -> None:
+    assert "autostart" not in Simulation().nodes()[1].parameters
+    assert Simulation(autostart=False).nodes()[1].parameters["autostart"] is False
+
+
+def test_every_node_has_an_enclave_of_its_own_and_may_not_do_without() -> None:
+    nodes = Simulation(security=True, record=True, keystore=Path("/etc/keystore")).nodes()
+    assert [node.enclave for node in nodes] == [
+        "/pwm/mujoco_bridge",
+        "/pwm/policy_node",
+        "/pwm/recorder",
+    ]
+    for node in nodes:
+        assert node.variables == {
+            "ROS_SECURITY_ENABLE": "true",
+            "ROS_SECURITY_STRATEGY": "Enforce",
+            "ROS_SECURITY_KEYSTORE": "/etc/keystore",
+        }
+    assert not any(node.enclave or node.variables for node in Simulation().nodes())

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run nodes as plain processes until Ctrl-C, as ``ros2 launch`` does where it is installed."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+from pwm_bringup.bringup import Bringup
+from pwm_bringup.nodes import AtEnd, NodeProcess
+from pwm_bringup.processes import RosProcess, parameter_file, stop_all
+from pwm_core.errors import PwmError
+
+RESPAWN_SECONDS = 2.0
+"""How long a node that died stays down: time to see that it did."""
+WRONG_USE = 2
+"""Exit status of a node whose parameters do not fit; another start would end the same way."""
+
+
+def supervise(bringup: Bringup, announcement: str) -> int:
+    """Run the nodes until SIGINT or SIGTERM; 1 if one that is needed ended by itself.
+
+    Raises :class:`PwmError` when there is no policy bundle.
+    """
+    _require_bundles(bringup)
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    running: list[tuple[NodeProcess, RosProcess]] = []
+    try:
+        for node in bringup.nodes():
+            running.append((node, _start(bringup, node)))
+        print(announcement, flush=True)
+        while not stopping.wait(0.2):
+            for node, process in [pair for pair in running if pair[1].returncode is not None]:
+                print(f"{process.name} ended with status {process.returncode}", flush=True)
+                if node.at_end is AtEnd.STOP or process.returncode == WRONG_USE:
+                    return 1
+                running.remove((node, process))
+                if node.at_end is AtEnd.RESPAWN and not stopping.wait(RESPAWN_SECONDS):
+                    running.append((node, _start(bringup, node)))
+    finally:
+        stop_all([process for _, process in running])
+    return 0 if all(process.returncode == 0 for _, process in running) else 1
+
+
+def _start(bringup: Bringup, node: NodeProcess) -> RosProcess:
+    params_file = bringup.params_file or parameter_file(bringup.PARAMETER_FILE)
+    return RosProcess.of_node(node, bringup.namespace, params_file, bringup.log_level)
+
+
+def _require_bundles(bringup: Bringup) -> None:
+    if not any(bringup.policy_dir.glob("*.onnx")):
+        raise PwmError(
+            f"no policy bundle NAME.onnx in {bringup.policy_dir}: make some with `pwm export`, "
+            "or name their directory with --policy-dir"
+        )
