@@ -7,7 +7,21 @@ Units and frames are ROS's (REP 103, 145) except where a field's comment says ot
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum, auto
 from itertools import product
+
+
+class Kind(Enum):
+    """What it means when a topic falls silent."""
+
+    MEASUREMENT = auto()
+    """It must keep coming; a robot without it is not under control."""
+    COMMAND = auto()
+    """Silence is zero: stop."""
+    GOAL = auto()
+    """It must be said once and holds until another is said."""
+    MEMORY = auto()
+    """The controller knows it by itself."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +34,8 @@ class Source:
     """What a channel may read of it; None: whatever the task calls it."""
     keyed: bool
     """Whether a channel's key picks one of several things (joints); else there is only one."""
-    measured: bool = True
-    """Whether a message must keep coming for the robot to be under control."""
+    kind: Kind = Kind.MEASUREMENT
+    """What it means when the topic falls silent."""
 
     def objection(self, field: str) -> str:
         """Return why ``field`` cannot be read of this topic; empty if it can."""
@@ -55,10 +69,10 @@ ODOMETRY = Source(
     + _vectors("twist.linear", "twist.linear_body", "twist.angular"),
     keyed=False,
 )
-VELOCITY_COMMAND = Source("cmd_vel", _vectors("linear", "angular"), keyed=False, measured=False)
-TARGET = Source("target", _vectors("point"), keyed=False, measured=False)
+VELOCITY_COMMAND = Source("cmd_vel", _vectors("linear", "angular"), keyed=False, kind=Kind.COMMAND)
+TARGET = Source("target", _vectors("point"), keyed=False, kind=Kind.GOAL)
 """A point to reach (``geometry_msgs/PointStamped``), m, in the frame of the robot's base."""
-PREVIOUS_ACTION = Source("action", ("value",), keyed=True, measured=False)
+PREVIOUS_ACTION = Source("action", ("value",), keyed=True, kind=Kind.MEMORY)
 """The newest command sent before this decision, by actuator, after all limits."""
 WHOLE_OBSERVATION = Source("observation", None, keyed=True)
 """What only a simulator, or a node of the user's own, can say: the vector as a whole."""
