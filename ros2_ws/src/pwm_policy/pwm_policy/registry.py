@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pwm_export.bundle import Bundle, BundleError
+from pwm_policy.trust import TrustList
 
 SUFFIX = ".onnx"
 
@@ -18,10 +19,12 @@ class PolicyRegistry:
     """Loaded bundles that fit each other, and why the others were refused.
 
     The reference of a registry, set by :meth:`select`, fixes layouts and rate for every policy.
+    With a trust list, a bundle that it does not list is refused before anything parses it.
     """
 
-    def __init__(self, directory: str | Path) -> None:
+    def __init__(self, directory: str | Path, trust: TrustList | None = None) -> None:
         self.directory = Path(directory)
+        self._trust = trust
         self.policies: dict[str, Bundle] = {}
         self.refused: dict[str, str] = {}
         self._reference: Bundle | None = None
@@ -43,7 +46,7 @@ class PolicyRegistry:
             raise PolicyError(f"policy directory {self.directory} holds no *{SUFFIX} bundle")
         for path in paths:
             try:
-                self.policies[path.stem] = Bundle.load(path)
+                self.policies[path.stem] = self._read(path)
             except BundleError as error:
                 self.refused[path.stem] = str(error)
 
@@ -67,7 +70,9 @@ class PolicyRegistry:
     def get(self, name: str) -> Bundle:
         """Return a policy; :class:`PolicyError` with the reason or the known names otherwise."""
         if name in self.policies:
-            return self.policies[name]
+            bundle = self.policies[name]
+            self._require_trust(bundle)
+            return bundle
         if name in self.refused:
             raise PolicyError(f"policy {name!r} was refused: {self.refused[name]}")
         known = ", ".join(self.names) or "none"
@@ -84,7 +89,7 @@ class PolicyRegistry:
             known = ", ".join(sorted(paths)) or "none"
             raise PolicyError(f"no bundle {name!r} in the policy directory: there are {known}")
         try:
-            bundle = Bundle.load(paths[name])
+            bundle = self._read(paths[name])
             self._require_fit(bundle)
         except BundleError as error:
             raise PolicyError(str(error)) from error
@@ -94,6 +99,22 @@ class PolicyRegistry:
         """Add or replace a policy that :meth:`load` returned."""
         self.policies[name] = bundle
         self.refused.pop(name, None)
+
+    def _read(self, path: Path) -> Bundle:
+        if self._trust is not None:
+            self._trust.require_file(path)
+        bundle = Bundle.load(path)
+        if self._trust is not None:  # the file may have been replaced between the two readings
+            self._trust.require(path.name, bundle.sha256)
+        return bundle
+
+    def _require_trust(self, bundle: Bundle) -> None:
+        """Raise :class:`PolicyError` when a bundle is not trusted any more."""
+        try:
+            if self._trust is not None:
+                self._trust.require(bundle.path.name, bundle.sha256)
+        except BundleError as error:
+            raise PolicyError(str(error)) from error
 
     def _first_for(self, task: str) -> str:
         if not self.policies:
