@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,11 +33,41 @@ REQUIRED = (
     "action",
     "action_hash",
 )
+RANGE = "observation_range"
 WARM_UP_RUNS = 3
 
 
 class BundleError(PwmError, ValueError):
     """A bundle cannot be used; the message names the file and the exact reason."""
+
+
+@dataclass(frozen=True)
+class ObservationRange:
+    """What the policy's training data held of each observation entry."""
+
+    low: np.ndarray
+    """Lowest values ``[O]``, float32."""
+    high: np.ndarray
+    """Highest values ``[O]``, float32."""
+
+    @classmethod
+    def of(cls, observations: Iterable[np.ndarray]) -> ObservationRange:
+        """Return the range of all rows of ``observations``, pieces ``[N, O]``."""
+        pieces = [(piece.min(0), piece.max(0)) for piece in observations]
+        return cls(
+            np.min([low for low, _ in pieces], 0).astype(np.float32),
+            np.max([high for _, high in pieces], 0).astype(np.float32),
+        )
+
+    def to_json(self) -> dict[str, list[float]]:
+        """Return it JSON-ready."""
+        return {"low": self.low.tolist(), "high": self.high.tolist()}
+
+    def excess(self, observation: np.ndarray) -> np.ndarray:
+        """Return how far each entry ``[O]`` is outside, in widths of its range; 0 inside."""
+        outside = np.maximum(self.low - observation, observation - self.high)
+        width = np.maximum(self.high - self.low, np.finfo(np.float32).eps)
+        return np.maximum(outside, 0.0) / width
 
 
 @dataclass(frozen=True)
@@ -53,6 +84,8 @@ class Bundle:
     """Layout of the input, raw units."""
     action: ActionLayout
     """Layout of the output, actuator units."""
+    observation_range: ObservationRange | None
+    """Range of each entry in the training data; None where the bundle does not say."""
     metadata: dict[str, Any]
     """The whole metadata, as stored."""
     sha256: str
@@ -86,6 +119,7 @@ class Bundle:
             control_step=_control_step(metadata),
             observation=observation,
             action=action,
+            observation_range=_range(metadata, observation.size),
             metadata=metadata,
             sha256=hashlib.sha256(content).hexdigest(),
             path=path,
@@ -196,6 +230,19 @@ def _layout(
             "the metadata was edited"
         )
     return layout
+
+
+def _range(metadata: dict[str, Any], size: int) -> ObservationRange | None:
+    stored = metadata.get(RANGE)
+    if stored is None:
+        return None
+    try:
+        low, high = (np.array(stored[side], np.float32) for side in ("low", "high"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{RANGE} cannot be read: {error!r}") from error
+    if low.shape != (size,) or high.shape != (size,) or not (low <= high).all():
+        raise BundleError(f"{RANGE} needs low <= high for {size} entries, got {low} and {high}")
+    return ObservationRange(low, high)
 
 
 def _control_step(metadata: dict[str, Any]) -> float:

@@ -18,6 +18,7 @@ from pwm_core.extraction.diagnosis import exploited
 from pwm_core.extraction.store import TrainedPolicy
 from pwm_core.files import sha256
 from pwm_core.tables import print_table
+from pwm_export.bundle import ObservationRange
 from pwm_export.writer import ExportError, export_policy
 
 PARITY_OBSERVATIONS = 1000
@@ -31,7 +32,8 @@ class Export:
     policies: tuple[Path, ...]
     """``policy.safetensors`` files; bundles are named after their tasks."""
     data: Path = Path("runs/data")
-    """Dataset whose observations check the exported graph against torch."""
+    """Dataset whose observations check the exported graph against torch, and whose range of them
+    the robot knows as normal."""
     evaluation: Path | None = None
     """Result of ``pwm eval --out``, to be kept in the bundle."""
     out: Path = Path("runs/bundles")
@@ -66,7 +68,12 @@ class Export:
             warnings.simplefilter("ignore")
             logging.getLogger("torch.onnx").setLevel(logging.ERROR)
             bundle = export_policy(
-                trained, name, self.out / f"{name}.onnx", observations, evaluation
+                trained,
+                name,
+                self.out / f"{name}.onnx",
+                observations,
+                evaluation,
+                observed_range(dataset, name),
             )
         parity = bundle.metadata["parity"]
         return {
@@ -111,3 +118,10 @@ def sample_observations(dataset: Dataset, task: str, count: int) -> np.ndarray:
     rows = np.concatenate([np.arange(e.start, e.rows.stop) for e in dataset.of_task(task)])
     chosen = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
     return np.array(dataset.observation[chosen][:, : dataset.tasks[task].observation.size])
+
+
+def observed_range(dataset: Dataset, task: str) -> ObservationRange:
+    """Return the range of every observation entry in all data of ``task``."""
+    size = dataset.tasks[task].observation.size
+    episodes = dataset.of_task(task)
+    return ObservationRange.of(dataset.observation[e.start : e.rows.stop, :size] for e in episodes)

@@ -21,7 +21,15 @@ from pwm_core.extraction.actor_critic import Policy
 from pwm_core.extraction.store import TrainedPolicy
 from pwm_core.layout import ActionLayout
 from pwm_core.run_directory import git_revision
-from pwm_export.bundle import INPUT, METADATA_KEY, OUTPUT, SCHEMA_VERSION, Bundle
+from pwm_export.bundle import (
+    INPUT,
+    METADATA_KEY,
+    OUTPUT,
+    RANGE,
+    SCHEMA_VERSION,
+    Bundle,
+    ObservationRange,
+)
 
 PARITY_LIMIT = 1e-5
 """Largest absolute difference between ONNX Runtime's and torch's actions (actuator units)."""
@@ -59,6 +67,7 @@ def export_policy(
     path: Path,
     observations: np.ndarray,
     evaluation: Mapping[str, Any],
+    observation_range: ObservationRange | None = None,
 ) -> Bundle:
     """Write ``path`` and return it as a robot would load it.
 
@@ -69,6 +78,8 @@ def export_policy(
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")  # no *.onnx: a robot never lists it
     metadata = _metadata(trained, name, evaluation)
+    if observation_range is not None:
+        metadata[RANGE] = observation_range.to_json()
     errors = {}
     try:
         for precision, dtype in PRECISIONS.items():

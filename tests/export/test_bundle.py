@@ -33,6 +33,17 @@ def test_acts_as_the_graph_says(make_bundle) -> None:
     np.testing.assert_allclose(action, [np.tanh(observation @ GAIN)], atol=1e-6)
 
 
+def test_range_of_the_training_data(make_bundle) -> None:
+    assert Bundle.load(make_bundle("old", GAIN)).observation_range is None
+    stored = {"low": [0.0, 1.0, -2.0, 0.0, 3.0], "high": [1.0, 1.0, 2.0, 5.0, 4.0]}
+    found = Bundle.load(make_bundle("new", GAIN, observation_range=stored)).observation_range
+    assert found is not None
+    assert found.to_json() == stored
+    excess = found.excess(np.array([0.5, 1.0, 4.0, -2.5, 4.0], np.float32))
+    np.testing.assert_allclose(excess, [0, 0, 0.5, 0.5, 0])
+    assert found.excess(np.array([0.5, 1.1, 0, 1, 3.5]))[1] > 1e5, "an entry that never changed"
+
+
 def test_require_accepts_what_fits(make_bundle) -> None:
     bundle = Bundle.load(make_bundle("straight", GAIN))
     bundle.require(TASK.name, TASK.observation, TASK.action, TASK.control_step)
@@ -86,6 +97,13 @@ def test_not_a_model(tmp_path: Path) -> None:
         ({"control_step": True}, "control step is True"),
         ({"name": 7}, "name is 7, expected text"),
         ({"name": None}, "name is None, expected text"),
+        ({"observation_range": {"low": [0]}}, "observation_range cannot be read: KeyError('high')"),
+        ({"observation_range": {"low": [0], "high": [1]}}, "needs low <= high for 5 entries"),
+        ({"observation_range": {"low": [1] * 5, "high": [0] * 5}}, "needs low <= high for 5"),
+        (
+            {"observation": [{**TASK.observation.to_json()[0], "filter": "median"}]},
+            "channel slider/position: unknown field filter: written by a newer version?",
+        ),
     ],
 )
 def test_bad_metadata(make_bundle, changes: dict, reason: str) -> None:

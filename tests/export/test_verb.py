@@ -11,6 +11,7 @@ from pwm_core.data.dataset import Dataset
 from pwm_core.extraction.store import TrainedPolicy
 from pwm_core.files import sha256
 from pwm_export import verb
+from pwm_export.bundle import Bundle
 from pwm_export.verb import REFUSED, Export, sample_observations
 from pwm_export.writer import ExportError
 
@@ -65,6 +66,11 @@ def test_exports_a_bundle_named_after_the_task(
     assert row["bundle"] == str(out / f"{TASK}.onnx")
     assert row["observations"] == verb.PARITY_OBSERVATIONS
     assert sha256(out / f"{TASK}.onnx").startswith(row["sha256"])
+    seen = Bundle.load(out / f"{TASK}.onnx").observation_range
+    data = Dataset(tiny_data)
+    rows = np.concatenate([data.trajectory(e).observation for e in data.of_task(TASK)])
+    assert seen is not None
+    np.testing.assert_array_equal([seen.low, seen.high], [rows.min(0), rows.max(0)])
 
 
 def test_evaluation_of_this_policy_is_kept(
