@@ -11,7 +11,7 @@ import pytest
 from pwm_core.tasks import get_task
 from pwm_export.bundle import Bundle
 from pwm_policy.guard import ActionGuard
-from pwm_policy.loop import Command, ControlLoop, LoopSettings, Sample
+from pwm_policy.loop import Command, ControlLoop, Inbox, LoopSettings, Sample
 from pwm_policy.loop_statistics import LoopStatistics
 from pwm_policy.slot import PolicySlot
 
@@ -27,15 +27,20 @@ class Rig:
         self.commands: list[Command] = []
         self.failures: list[Exception] = []
         self.swaps = 0
+        self.emergency_stop = threading.Event()
+        self.watched: list[tuple[float, float, bool]] = []
         self._grown = threading.Condition()
         self.loop = ControlLoop(
             LoopSettings(trigger, 0.02, stale_timeout),
             self.slot,
             ActionGuard(ACTION),
             self.statistics,
+            Inbox(),
             self._emit,
             self._swapped,
             self.failures.append,
+            self.emergency_stop,
+            watch=self._watch,
         )
         self.loop.start()
 
@@ -46,6 +51,9 @@ class Rig:
 
     def _swapped(self) -> None:
         self.swaps += 1
+
+    def _watch(self, observation: np.ndarray, command: np.ndarray, fresh: bool) -> None:
+        self.watched.append((float(observation[0]), float(command[0]), fresh))
 
     def put(self, step: int, value: float = 1.0) -> None:
         data = np.array([value, 0, 0, 0, 0], np.float32)
@@ -129,10 +137,10 @@ def test_an_output_that_is_not_finite_becomes_safe(start, make_bundle) -> None:
 
 def test_emergency_stop_is_safe_until_released(start, right: Bundle) -> None:
     rig = start(right)
-    rig.loop.emergency_stop = True
+    rig.emergency_stop.set()
     rig.put(1)
     assert rig.wait(lambda c: c.observation_step == 1).safe
-    rig.loop.emergency_stop = False
+    rig.emergency_stop.clear()
     rig.put(2)
     assert not rig.wait(lambda c: c.observation_step == 2).safe
 
@@ -198,3 +206,16 @@ def test_missed_ticks_are_counted_and_keep_the_phase(start, right: Bundle) -> No
     count = len(rig.commands)
     rig.wait(lambda c: len(rig.commands) > count + 2)
     assert rig.statistics.snapshot()["missed_ticks"] >= 4
+
+
+def test_each_tick_is_watched_with_the_command_that_was_sent(start, right: Bundle) -> None:
+    rig = start(right)
+    for step, value in ((1, 1.0), (2, -1.0)):
+        rig.put(step, value)
+        rig.wait(lambda c, step=step: c.observation_step == step)
+    rig.emergency_stop.set()
+    rig.put(3, 0.5)
+    rig.wait(lambda c: c.observation_step == 3)
+    rig.loop.stop()
+    safe = float(ACTION.safe[0])
+    assert rig.watched == [(1.0, 1.0, True), (-1.0, -1.0, True), (0.5, safe, True)]

@@ -44,6 +44,7 @@ class Command:
 
 Decision = tuple[ActivePolicy, np.ndarray]
 """An action ``[A]`` and the policy that chose it."""
+Watch = Callable[[np.ndarray, np.ndarray, bool], None]
 
 
 class Inbox:
@@ -97,7 +98,8 @@ class ControlLoop(threading.Thread):
     """Ticks until stopped; the last command it emits is the safe action.
 
     ``emit`` publishes a command. ``swapped`` hears of the first action after each swap.
-    ``failed`` hears of an exception in the loop, which has ended it.
+    ``failed`` hears of an exception in the loop, which has ended it. ``watch`` sees after each
+    tick the observation ``[O]``, the command ``[A]`` sent, and whether the observation was fresh.
     """
 
     def __init__(
@@ -106,18 +108,21 @@ class ControlLoop(threading.Thread):
         slot: PolicySlot,
         guard: ActionGuard,
         statistics: LoopStatistics,
+        inbox: Inbox,
         emit: Callable[[Command], None],
         swapped: Callable[[], None],
         failed: Callable[[Exception], None],
+        emergency_stop: threading.Event,
         sequence: int = 0,
+        watch: Watch | None = None,
     ) -> None:
         super().__init__(name="control_loop", daemon=True)
-        self.inbox = Inbox()
-        self.emergency_stop = False
+        self.inbox = inbox
         self.sequence = sequence
         self._settings, self._slot, self._guard = settings, slot, guard
         self._statistics = statistics
         self._emit, self._swapped, self._failed = emit, swapped, failed
+        self._emergency_stop, self._watch = emergency_stop, watch
         self._stopped = threading.Event()
         self._held: Decision | None = None
 
@@ -170,14 +175,18 @@ class ControlLoop(threading.Thread):
 
     def _tick(self, sample: Sample, now: float, fresh: bool) -> None:
         self._statistics.tick(now)
-        self._held = None if self.emergency_stop else self._decide(sample, now, fresh)
+        stopped = self._emergency_stop.is_set()
+        self._held = None if stopped else self._decide(sample, now, fresh)
         if self._held is None:
-            self._emit(self._safe_command(sample))
-            return
-        decided_by, values = self._held
-        self._emit(self._command(decided_by, sample, values, safe=False))
-        if self._slot.acted(decided_by):
+            command = self._safe_command(sample)
+        else:
+            decided_by, values = self._held
+            command = self._command(decided_by, sample, values, safe=False)
+        self._emit(command)
+        if self._held is not None and self._slot.acted(decided_by):
             self._swapped()
+        if self._watch is not None:
+            self._watch(sample.data, command.values, fresh)
 
     def _decide(self, sample: Sample, now: float, fresh: bool) -> Decision | None:
         """Return what to do about ``sample``, or None when only the safe action is left."""

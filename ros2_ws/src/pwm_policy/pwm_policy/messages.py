@@ -9,6 +9,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from pwm_interfaces.msg import Action, PolicyInfo
 
+from pwm_core.sources import PREVIOUS_ACTION
 from pwm_export.bundle import Bundle
 from pwm_policy.loop import Command
 
@@ -36,11 +37,19 @@ def policy_info(name: str, bundle: Bundle) -> PolicyInfo:
         control_step=bundle.control_step,
         observation_hash=bundle.observation.hash(),
         action_hash=bundle.action.hash(),
+        topics=observed_topics(bundle),
+        monitor="monitor" in bundle.metadata,
         sha256=bundle.sha256,
         created=str(bundle.metadata.get("created", "")),
         provenance=json.dumps(bundle.metadata.get("provenance", {})),
         evaluation=json.dumps(bundle.metadata.get("evaluation", {})),
     )
+
+
+def observed_topics(bundle: Bundle) -> list[str]:
+    """Return the topics that ``bundle``'s observation comes from, without its own commands."""
+    topics = {channel.topic for channel in bundle.observation.channels}
+    return sorted(topics - {PREVIOUS_ACTION.topic})
 
 
 def diagnostic_message(

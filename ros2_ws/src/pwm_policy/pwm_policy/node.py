@@ -7,48 +7,40 @@ thread. Whatever ends the loop, the last command published is the safe action.
 
 from __future__ import annotations
 
-import functools
 import gc
-import math
 import signal
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable
-from typing import Any
 
-import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from pwm_interfaces.msg import Action, Observation, PolicyStatus
-from pwm_interfaces.srv import ListPolicies, LoadPolicy, SwapPolicy
+from pwm_interfaces.msg import Action, PolicyStatus
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
-from rclpy.task import Future
-from std_srvs.srv import SetBool, Trigger
 
-from pwm_export.bundle import Bundle
 from pwm_policy import parameters
-from pwm_policy.guard import ActionGuard, ObservationGuard
-from pwm_policy.loop import Command, ControlLoop, LoopSettings, Sample
+from pwm_policy.guard import ActionGuard
+from pwm_policy.inputs import Inputs
+from pwm_policy.loop import Command, ControlLoop, LoopSettings
 from pwm_policy.loop_statistics import LoopStatistics
-from pwm_policy.messages import action_message, diagnostic_message, policy_info
+from pwm_policy.messages import action_message, diagnostic_message
 from pwm_policy.registry import PolicyError, PolicyRegistry
+from pwm_policy.services import PolicyServices
 from pwm_policy.slot import PolicySlot
 
-NEWEST = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
-COMMAND = QoSProfile(depth=10)
+# Kept for recorders that fall behind, as the bridge does with observations.
+STREAM = QoSProfile(depth=50)
+RELIABLE = QoSProfile(depth=10)
 LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 LAST_WORD_SECONDS = 0.5
 """How long a node that stops waits for the receivers to have its safe action."""
-NOT_CONFIGURED = "the node is not configured"
 
 
 class PolicyNode(LifecycleNode):
@@ -61,11 +53,10 @@ class PolicyNode(LifecycleNode):
         if reason:
             raise ValueError(reason)
         self._slot, self._statistics = PolicySlot(), LoopStatistics()
-        self._counts: Counter[str] = Counter()
-        self._registry: PolicyRegistry | None = None
+        self._policies = PolicyServices(self, self._slot, self._publish_status)
+        self._inputs: Inputs | None = None
         self._loop: ControlLoop | None = None
-        self._state_name, self._reason = "unconfigured", "started"
-        self._emergency_stop = False
+        self._state_name = "unconfigured"
         self._failure = ""
         self._sequence = 0
         self._create_interfaces()
@@ -78,17 +69,8 @@ class PolicyNode(LifecycleNode):
 
     def _create_interfaces(self) -> None:
         self._status = self.create_publisher(PolicyStatus, "~/status", LATCHED)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", COMMAND)
-        self._actions = self.create_lifecycle_publisher(Action, "action", COMMAND)
-        self.create_subscription(Observation, "observation", self._on_observation, NEWEST)
-        for kind, name, callback in (
-            (ListPolicies, "~/list_policies", self._on_list),
-            (SwapPolicy, "~/swap_policy", self._on_swap),
-            (Trigger, "~/rollback", self._on_rollback),
-            (SetBool, "~/emergency_stop", self._on_emergency_stop),
-        ):
-            self.create_service(kind, name, self._answer_errors(callback))
-        self.create_service(LoadPolicy, "~/load_policy", self._on_load)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
+        self._actions = self.create_lifecycle_publisher(Action, "action", STREAM)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
         self.create_timer(1.0, self._every_second, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -111,10 +93,10 @@ class PolicyNode(LifecycleNode):
             self.get_logger().warning(f"refused: {reason}")
         bundle = registry.get(name)
         self._slot.start(name, bundle)
-        self._observation_guard = ObservationGuard(bundle.observation)
         self._action_guard = ActionGuard(bundle.action)
         self._names = bundle.action.names
-        self._registry = registry
+        self._inputs = Inputs(self, bundle, self._statistics)
+        self._policies.registry = registry
         gc.collect()
         gc.freeze()  # a collection of everything loaded would cost a tick
         self._enter("inactive", f"configured with {', '.join(registry.names)}")
@@ -136,8 +118,7 @@ class PolicyNode(LifecycleNode):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Forget the policies."""
-        self._registry = None
-        self._slot.clear()
+        self._forget()
         self._enter("unconfigured", "cleaned up")
         return TransitionCallbackReturn.SUCCESS
 
@@ -150,35 +131,42 @@ class PolicyNode(LifecycleNode):
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Go back to unconfigured after an exception in a transition."""
         self._stop_loop()
-        self._registry = None
-        self._slot.clear()
+        self._forget()
         self._enter("unconfigured", "a transition failed")
         return TransitionCallbackReturn.SUCCESS
 
+    def _forget(self) -> None:
+        self._policies.registry = None
+        self._slot.clear()
+        if self._inputs is not None:
+            self._inputs.destroy()
+            self._inputs = None
+
     def _start_loop(self) -> None:
-        bundle = self._slot.acting.bundle
+        assert self._inputs is not None
         settings = LoopSettings(
             self.get_parameter("trigger").value,
-            bundle.control_step,
+            self._slot.acting.bundle.control_step,
             float(self.get_parameter("stale_timeout").value),
         )
         self._statistics.clear()
-        loop = ControlLoop(
+        self._loop = ControlLoop(
             settings,
             self._slot,
             self._action_guard,
             self._statistics,
+            self._inputs.open(),
             self._publish_action,
             self._on_first_action,
             self._on_loop_failure,
+            self._policies.emergency_stop,
             self._sequence,
         )
-        loop.emergency_stop = self._emergency_stop
-        loop.start()
-        self._loop = loop
+        self._loop.start()
 
     def _stop_loop(self) -> None:
-        if self._loop is not None:
+        if self._loop is not None and self._inputs is not None:
+            self._inputs.close()
             self._loop.stop()
             self._actions.wait_for_all_acked(Duration(seconds=LAST_WORD_SECONDS))
             self._sequence = self._loop.sequence
@@ -191,21 +179,6 @@ class PolicyNode(LifecycleNode):
 
     # Control loop
 
-    def _on_observation(self, message: Observation) -> None:
-        loop = self._loop
-        if loop is None:
-            return
-        arrived = time.monotonic()
-        data = np.array(message.data, np.float32)
-        objection = self._observation_guard.objection(message.layout_hash, data)
-        if objection:
-            self._statistics.count("refused_inputs")
-            self.get_logger().warning(
-                f"observation ignored: {objection}", throttle_duration_sec=1.0
-            )
-            return
-        loop.inbox.put(Sample(message.step, data, arrived))
-
     def _publish_action(self, command: Command) -> None:
         stamp = self.get_clock().now().to_msg()
         self._actions.publish(action_message(command, self._names, stamp))
@@ -217,131 +190,6 @@ class PolicyNode(LifecycleNode):
     def _on_loop_failure(self, error: Exception) -> None:
         self._failure = f"the control loop failed: {type(error).__name__}: {error}"
         self.get_logger().error(self._failure)
-
-    # Services
-
-    def _answer_errors(self, callback: Callable) -> Callable:
-        """Answer with an error where an exception would end the executor and hang the client."""
-
-        @functools.wraps(callback)
-        def answer(request: Any, response: Any) -> Any:
-            try:
-                return callback(request, response)
-            except Exception as error:  # the edge of the node
-                self.get_logger().error(f"{callback.__name__}: {type(error).__name__}: {error}")
-                if hasattr(response, "success"):
-                    response.success = False
-                    response.message = f"{type(error).__name__}: {error}"
-                return response
-
-        return answer
-
-    def _on_list(
-        self, request: ListPolicies.Request, response: ListPolicies.Response
-    ) -> ListPolicies.Response:
-        if self._registry is None:
-            return response
-        policies = self._registry.policies
-        response.policies = [policy_info(name, policies[name]) for name in self._registry.names]
-        response.refused = [f"{name}: {why}" for name, why in self._registry.refused.items()]
-        response.active = self._slot.acting.name
-        return response
-
-    async def _on_load(
-        self, request: LoadPolicy.Request, response: LoadPolicy.Response
-    ) -> LoadPolicy.Response:
-        """Load on another thread: the executor goes on delivering observations meanwhile."""
-        registry = self._registry
-        if registry is None:
-            response.message = NOT_CONFIGURED
-            return response
-        try:
-            bundle: Bundle = await self._load_beside(registry, request.name)
-        except Exception as error:  # the edge of the node
-            response.message = str(error)
-            self.get_logger().warning(f"not loaded: {error}")
-            return response
-        registry.put(request.name, bundle)
-        response.success = True
-        response.message = f"loaded {request.name}"
-        response.info = policy_info(request.name, bundle)
-        return response
-
-    def _load_beside(self, registry: PolicyRegistry, name: str) -> Any:
-        loaded: Any = Future()
-
-        def load() -> None:
-            try:
-                bundle: Bundle = registry.load(name)
-            except Exception as error:  # for the caller, who answers with it
-                loaded.set_exception(error)
-            else:
-                loaded.set_result(bundle)
-            if self.executor is not None:
-                self.executor.wake()
-
-        threading.Thread(target=load, name="load_policy", daemon=True).start()
-        return loaded
-
-    def _on_swap(
-        self, request: SwapPolicy.Request, response: SwapPolicy.Response
-    ) -> SwapPolicy.Response:
-        requested = time.monotonic()
-        response.known = self._registry.names if self._registry else []
-        try:
-            previous = self._swap(request.name, request.blend_seconds, requested)
-        except PolicyError as error:
-            self._counts["refused_swaps"] += 1
-            response.message = str(error)
-            response.policy_epoch = self._slot.active.epoch if self._slot.active else 0
-            self.get_logger().warning(f"swap refused: {error}")
-            self._publish_status(f"swap refused: {error}")
-            return response
-        response.success = True
-        response.policy_epoch = self._slot.acting.epoch
-        response.previous = previous
-        response.message = f"{request.name} replaces {previous}"
-        self._publish_status(response.message)
-        return response
-
-    def _swap(self, name: str, blend_seconds: float, requested: float) -> str:
-        """Replace the active policy; return the name of the replaced one."""
-        if self._registry is None:
-            raise PolicyError(NOT_CONFIGURED)
-        if not (math.isfinite(blend_seconds) and blend_seconds >= 0):
-            raise PolicyError(f"blend_seconds is {blend_seconds}, expected 0 or more")
-        bundle = self._registry.get(name)
-        previous = self._slot.acting.name
-        self._slot.swap(name, bundle, blend_seconds, requested)
-        self._counts["swaps"] += 1
-        return previous
-
-    def _on_rollback(
-        self, request: Trigger.Request, response: Trigger.Response
-    ) -> Trigger.Response:
-        requested = time.monotonic()
-        previous = self._slot.previous
-        if previous is None:
-            response.message = "there is no previous policy"
-            return response
-        # The bundle that acted then, even if another was loaded under its name since.
-        self._slot.swap(previous.name, previous.bundle, requested=requested)
-        self._counts["swaps"] += 1
-        response.success, response.message = True, f"rolled back to {previous.name}"
-        self._publish_status(response.message)
-        return response
-
-    def _on_emergency_stop(
-        self, request: SetBool.Request, response: SetBool.Response
-    ) -> SetBool.Response:
-        self._emergency_stop = request.data
-        if self._loop is not None:
-            self._loop.emergency_stop = request.data
-        response.success = True
-        response.message = "emergency stop " + ("latched" if request.data else "released")
-        self.get_logger().warning(response.message)
-        self._publish_status(response.message)
-        return response
 
     # Parameters
 
@@ -365,7 +213,7 @@ class PolicyNode(LifecycleNode):
             state=self._state_name,
             policy_epoch=active.epoch if active else 0,
             previous=previous.name if previous else "",
-            emergency_stop=self._emergency_stop,
+            emergency_stop=self._policies.emergency_stop.is_set(),
             swap_latency=self._slot.swap_latency,
             reason=reason,
         )
@@ -379,8 +227,8 @@ class PolicyNode(LifecycleNode):
             "state": self._state_name,
             "policy": self._slot.active.name if self._slot.active else "",
             "trigger": self.get_parameter("trigger").value,
-            "refused_swaps": self._counts["refused_swaps"],
-            "swaps": self._counts["swaps"],
+            "refused_swaps": self._policies.counts["refused_swaps"],
+            "swaps": self._policies.counts["swaps"],
             **self._statistics.snapshot(),
         }
         level, text = self._health()
@@ -391,7 +239,7 @@ class PolicyNode(LifecycleNode):
     def _health(self) -> tuple[bytes, str]:
         if self._failure:
             return DiagnosticStatus.ERROR, self._failure
-        if self._emergency_stop:
+        if self._policies.emergency_stop.is_set():
             return DiagnosticStatus.WARN, "emergency stop latched"
         if self._loop is None:
             return DiagnosticStatus.OK, self._state_name

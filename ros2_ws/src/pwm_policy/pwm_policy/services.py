@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The services that change which policy acts: list, load, swap, roll back, stop."""
+
+from __future__ import annotations
+
+import functools
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from pwm_interfaces.srv import ListPolicies, LoadPolicy, SwapPolicy
+from rclpy.node import Node
+from rclpy.task import Future
+from std_srvs.srv import SetBool, Trigger
+
+from pwm_export.bundle import Bundle
+from pwm_policy.messages import policy_info
+from pwm_policy.registry import PolicyError, PolicyRegistry
+from pwm_policy.slot import PolicySlot
+
+NOT_CONFIGURED = "the node is not configured"
+
+
+class PolicyServices:
+    """Answers services of ``node`` about the policies of ``registry`` and the one in ``slot``.
+
+    ``announce`` publishes the node's status with the reason. The emergency stop stays latched
+    whatever the lifecycle does.
+    """
+
+    def __init__(self, node: Node, slot: PolicySlot, announce: Callable[[str], None]) -> None:
+        self._node, self._slot, self._announce = node, slot, announce
+        self.registry: PolicyRegistry | None = None
+        """The policies to choose from; None before the node is configured."""
+        self.emergency_stop = threading.Event()
+        """Set while the safe action is latched."""
+        self.counts: Counter[str] = Counter()
+        """``swaps`` and ``refused_swaps`` since the node started."""
+        for kind, name, callback in (
+            (ListPolicies, "~/list_policies", self._on_list),
+            (SwapPolicy, "~/swap_policy", self._on_swap),
+            (Trigger, "~/rollback", self._on_rollback),
+            (SetBool, "~/emergency_stop", self._on_emergency_stop),
+        ):
+            node.create_service(kind, name, self._answer_errors(callback))
+        node.create_service(LoadPolicy, "~/load_policy", self._on_load)
+
+    def _answer_errors(self, callback: Callable) -> Callable:
+        """Answer with an error where an exception would end the executor and hang the client."""
+
+        @functools.wraps(callback)
+        def answer(request: Any, response: Any) -> Any:
+            try:
+                return callback(request, response)
+            except Exception as error:  # the edge of the node
+                reason = f"{type(error).__name__}: {error}"
+                self._node.get_logger().error(f"{callback.__name__}: {reason}")
+                if hasattr(response, "success"):
+                    response.success = False
+                    response.message = reason
+                return response
+
+        return answer
+
+    def _on_list(
+        self, request: ListPolicies.Request, response: ListPolicies.Response
+    ) -> ListPolicies.Response:
+        if self.registry is None:
+            return response
+        policies = self.registry.policies
+        response.policies = [policy_info(name, policies[name]) for name in self.registry.names]
+        response.refused = [f"{name}: {why}" for name, why in self.registry.refused.items()]
+        response.active = self._slot.acting.name
+        return response
+
+    async def _on_load(
+        self, request: LoadPolicy.Request, response: LoadPolicy.Response
+    ) -> LoadPolicy.Response:
+        """Load on another thread: the executor goes on delivering observations meanwhile."""
+        registry = self.registry
+        if registry is None:
+            response.message = NOT_CONFIGURED
+            return response
+        try:
+            bundle: Bundle = await self._load_beside(registry, request.name)
+        except Exception as error:  # the edge of the node
+            response.message = str(error)
+            self._node.get_logger().warning(f"not loaded: {error}")
+            return response
+        registry.put(request.name, bundle)
+        response.success = True
+        response.message = f"loaded {request.name}"
+        response.info = policy_info(request.name, bundle)
+        return response
+
+    def _load_beside(self, registry: PolicyRegistry, name: str) -> Any:
+        loaded: Any = Future()
+
+        def load() -> None:
+            try:
+                bundle: Bundle = registry.load(name)
+            except Exception as error:  # for the caller, who answers with it
+                loaded.set_exception(error)
+            else:
+                loaded.set_result(bundle)
+            if self._node.executor is not None:
+                self._node.executor.wake()
+
+        threading.Thread(target=load, name="load_policy", daemon=True).start()
+        return loaded
+
+    def _on_swap(
+        self, request: SwapPolicy.Request, response: SwapPolicy.Response
+    ) -> SwapPolicy.Response:
+        requested = time.monotonic()
+        response.known = self.registry.names if self.registry else []
+        try:
+            previous = self._swap(request.name, request.blend_seconds, requested)
+        except PolicyError as error:
+            self.counts["refused_swaps"] += 1
+            response.message = str(error)
+            response.policy_epoch = self._slot.active.epoch if self._slot.active else 0
+            self._node.get_logger().warning(f"swap refused: {error}")
+            self._announce(f"swap refused: {error}")
+            return response
+        response.success = True
+        response.policy_epoch = self._slot.acting.epoch
+        response.previous = previous
+        response.message = f"{request.name} replaces {previous}"
+        self._announce(response.message)
+        return response
+
+    def _swap(self, name: str, blend_seconds: float, requested: float) -> str:
+        """Replace the active policy; return the name of the replaced one."""
+        if self.registry is None:
+            raise PolicyError(NOT_CONFIGURED)
+        if not (math.isfinite(blend_seconds) and blend_seconds >= 0):
+            raise PolicyError(f"blend_seconds is {blend_seconds}, expected 0 or more")
+        bundle = self.registry.get(name)
+        previous = self._slot.acting.name
+        self._slot.swap(name, bundle, blend_seconds, requested)
+        self.counts["swaps"] += 1
+        return previous
+
+    def _on_rollback(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        requested = time.monotonic()
+        previous = self._slot.previous
+        if previous is None:
+            response.message = "there is no previous policy"
+            return response
+        # The bundle that acted then, even if another was loaded under its name since.
+        self._slot.swap(previous.name, previous.bundle, requested=requested)
+        self.counts["swaps"] += 1
+        response.success, response.message = True, f"rolled back to {previous.name}"
+        self._announce(response.message)
+        return response
+
+    def _on_emergency_stop(
+        self, request: SetBool.Request, response: SetBool.Response
+    ) -> SetBool.Response:
+        if request.data:
+            self.emergency_stop.set()
+        else:
+            self.emergency_stop.clear()
+        response.success = True
+        response.message = "emergency stop " + ("latched" if request.data else "released")
+        self._node.get_logger().warning(response.message)
+        self._announce(response.message)
+        return response
