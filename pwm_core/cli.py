@@ -28,6 +28,7 @@ ORDER = (
     "export",
     "report",
     "sim",
+    "robot",
     "demo",
 )
 

@@ -38,6 +38,7 @@ LOADS_WITHOUT = {
     "pwm_export.bundle": SIMULATORS | ROS | {"onnx", "onnxscript", "torch"},
     "pwm_bringup": {"rclpy", "torch"},
     "pwm_bringup.sim": {"rclpy", "torch"},
+    "pwm_bringup.robot": SIMULATORS | {"rclpy", "torch"},
 }
 """Module to the packages that are not in memory after importing it, however indirectly."""
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pwm_bringup.nodes import AtEnd, NodeProcess, Value
 
@@ -23,7 +23,8 @@ class Bringup:
     An argument that is empty leaves a parameter to the parameter file.
     """
 
-    PARAMETER_FILE: ClassVar[str]
+    PARAMETER_FILE = ""
+    """Name of the file in config/ that ``params_file`` stands for when it is empty."""
 
     policy_dir: Path
     """Directory of policy bundles NAME.onnx."""

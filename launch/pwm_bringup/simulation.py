@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pwm_bringup.bringup import CLOCK, Bringup
 from pwm_bringup.nodes import NodeProcess, Value
@@ -15,7 +15,7 @@ from pwm_bringup.nodes import NodeProcess, Value
 class Simulation(Bringup):
     """MuJoCo bridge and policy node."""
 
-    PARAMETER_FILE: ClassVar[str] = "sim.yaml"
+    PARAMETER_FILE = "sim.yaml"
 
     policy_dir: Path = Path("runs/demo/bundles")
     """Directory of policy bundles NAME.onnx."""

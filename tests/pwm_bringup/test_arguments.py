@@ -9,6 +9,7 @@ import pytest
 import tyro
 
 from pwm_bringup.arguments import arguments_of, descriptions, from_texts
+from pwm_bringup.real_robot import RealRobot
 from pwm_bringup.simulation import Simulation
 
 
@@ -82,13 +83,14 @@ def test_a_text_that_does_not_fit_is_refused(name: str, text: str, complaint: st
         from_texts(Example, {"where": "here", name: text})
 
 
-@pytest.mark.parametrize("kind", [Simulation])
+@pytest.mark.parametrize("kind", [Simulation, RealRobot])
 def test_defaults_survive_the_way_through_text(kind: type) -> None:
     texts = {a.name: a.default for a in arguments_of(kind) if a.default is not None}
-    assert from_texts(kind, texts) == kind()
+    texts["policy_dir"] = "bundles"
+    assert from_texts(kind, texts) == kind(policy_dir=Path("bundles"))
 
 
-@pytest.mark.parametrize("kind", [Simulation])
+@pytest.mark.parametrize("kind", [Simulation, RealRobot])
 def test_every_argument_is_described_and_the_command_line_says_the_same(
     kind: type, capsys: pytest.CaptureFixture[str]
 ) -> None:
