@@ -34,6 +34,7 @@ from pwm_policy.messages import action_message, diagnostic_message
 from pwm_policy.registry import PolicyError, PolicyRegistry
 from pwm_policy.services import PolicyServices
 from pwm_policy.slot import PolicySlot
+from pwm_policy.trust import TrustList
 
 # Kept for recorders that fall behind, as the bridge does with observations.
 STREAM = QoSProfile(depth=50)
@@ -79,7 +80,10 @@ class PolicyNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Read, check and warm up every bundle; fail with the reason if none can start."""
-        registry = PolicyRegistry(self.get_parameter("policy_dir").value)
+        trusted = self.get_parameter("trusted_bundles").value
+        registry = PolicyRegistry(
+            self.get_parameter("policy_dir").value, TrustList(trusted) if trusted else None
+        )
         try:
             registry.scan()
             name = registry.select(

@@ -13,6 +13,13 @@ TRIGGERS = ("clock", "observation")
 def declare(node: Node) -> None:
     """Declare every parameter; values given at start outside their range raise."""
     _declare(node, "policy_dir", "", "Directory of NAME.onnx bundles; read by `configure`.")
+    _declare(
+        node,
+        "trusted_bundles",
+        "",
+        "File of sha256sum lines; a bundle that it does not list is refused. Empty: all may run.",
+        read_only=True,
+    )
     _declare(node, "policy", "", "Policy to start with; empty: the first one for `task`.")
     _declare(node, "task", "", "Task to start for when `policy` is empty; empty: any.")
     _declare(
