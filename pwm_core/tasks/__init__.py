@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Mapping
 
 from pwm_core.errors import PwmError
-from pwm_core.tasks import dm_control, gymnasium_mujoco, metaworld, myosuite, playground
+from pwm_core.tasks import dm_control, gymnasium_mujoco, metaworld, myosuite, playground, robots
 from pwm_core.tasks.task import (
     Expert,
     SingleEnvironment,
@@ -32,7 +32,13 @@ __all__ = [
 ]
 
 _DESCRIBED = {
-    task.name: task for task in (*dm_control.TASKS, *gymnasium_mujoco.TASKS, *metaworld.TASKS)
+    task.name: task
+    for task in (
+        *dm_control.TASKS,
+        *gymnasium_mujoco.TASKS,
+        *metaworld.TASKS,
+        *robots.TASKS,
+    )
 }
 _CATALOGUES: dict[str, Mapping[str, Task]] = {
     tasks.suite: tasks for tasks in (myosuite.TASKS, playground.TASKS, TaskFiles())

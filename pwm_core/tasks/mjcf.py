@@ -30,6 +30,7 @@ from pwm_core.errors import PwmError
 from pwm_core.tasks.mjcf_layout import JOINTS, action_layout
 from pwm_core.tasks.mjcf_memory import RememberedObservation
 from pwm_core.tasks.sequential import SequentialVector
+from pwm_core.tasks.stability import diverged
 from pwm_core.tasks.stepped import SteppedDynamics
 from pwm_core.tasks.task import SingleEnvironment, Task
 
@@ -238,18 +239,11 @@ class MjcfEnvironment(SingleEnvironment):
         return self._reward(action)
 
     def _require_stable(self) -> None:
-        """MuJoCo starts again by itself when a simulation diverges, and only counts that it did."""
-        for kind in (
-            mujoco.mjtWarning.mjWARN_BADQPOS,
-            mujoco.mjtWarning.mjWARN_BADQVEL,
-            mujoco.mjtWarning.mjWARN_BADQACC,
-        ):
-            if self.data.warning[kind].number:
-                raise MjcfTaskError(
-                    f"task {self._description.name}: the physics of {self._description.mjcf} "
-                    "diverged; a smaller timestep, more damping or armature, or weaker actuators "
-                    "help"
-                )
+        if diverged(self.data):
+            raise MjcfTaskError(
+                f"task {self._description.name}: the physics of {self._description.mjcf} "
+                "diverged; a smaller timestep, more damping or armature, or weaker actuators help"
+            )
 
     def _reward(self, action: np.ndarray) -> float:
         value = self._rules.reward(self.model, self.data, action)
