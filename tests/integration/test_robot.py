@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``pwm robot``: the policy node alone, started again when it dies; only trusted bundles."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pwm_bringup.robot import Robot
+from pwm_core.errors import PwmError
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from pwm_bringup.robot import Robot
+bundles = Path(sys.argv[1])
+trusted = Path(sys.argv[2])
+sys.exit(Robot(policy_dir=bundles, trusted_bundles=trusted, namespace="robot1", dry_run=True).run())
+"""
+
+
+def trust(bundles: Path) -> Path:
+    """Write the trust list of a directory's bundles as the guide says."""
+    names = sorted(path.name for path in bundles.glob("*.onnx"))
+    done = subprocess.run(["sha256sum", *names], cwd=bundles, capture_output=True, check=True)
+    path = bundles.parent / "trusted.sha256"
+    path.write_bytes(done.stdout)
+    return path
+
+
+@pytest.fixture
+def bundles(make_bundle, tmp_path: Path) -> Path:
+    make_bundle("upright")
+    make_bundle("swing", task="cartpole-swingup")
+    return tmp_path / "policies"
+
+
+@pytest.fixture
+def robot(bundles: Path, domain: int):
+    from pwm_bringup.processes import environment
+
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(bundles), str(trust(bundles))],
+        env=environment(domain),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    yield process
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+
+
+@pytest.fixture
+def states(robot, listen, until) -> list:
+    """The policy node's status below the namespace, active by now."""
+    from pwm_interfaces.msg import PolicyStatus
+    from rclpy.qos import QoSDurabilityPolicy, QoSProfile
+
+    latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+    status = listen(PolicyStatus, "robot1/policy_node/status", latched)
+    until(lambda: status and status[-1].state == "active", "the policy node")
+    return status
+
+
+def test_without_bundles_it_says_so(tmp_path: Path) -> None:
+    with pytest.raises(PwmError, match="no policy bundle"):
+        Robot(policy_dir=tmp_path).run()
+
+
+def policy_node(of: subprocess.Popen) -> int:
+    """Return the process id of the policy node that ``pwm robot`` started."""
+    children = Path(f"/proc/{of.pid}/task/{of.pid}/children").read_text().split()
+    (pid,) = [pid for pid in children if "policy_node" in Path(f"/proc/{pid}/cmdline").read_text()]
+    return int(pid)
+
+
+def test_a_policy_node_that_dies_is_started_again(robot, states, until) -> None:
+    os.kill(policy_node(robot), signal.SIGKILL)
+    states.clear()
+    until(lambda: states and states[-1].state == "active", "the second policy node")
+    robot.send_signal(signal.SIGINT)
+    output, _ = robot.communicate(timeout=60)
+    assert robot.returncode == 0, output
+    assert "policy_node ended with status -9" in output
+    assert "Dry run: commands go below shadow/ only." in output
+    assert "/robot1/policy_node/emergency_stop" in output
+    assert "Traceback" not in output
+
+
+def test_a_tampered_bundle_is_neither_loaded_nor_swapped_in(robot, states, bundles, ask) -> None:
+    from pwm_interfaces.srv import ListPolicies, LoadPolicy, SwapPolicy
+
+    path = bundles / "swing.onnx"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    node = "robot1/policy_node"
+    loaded = ask(LoadPolicy, f"{node}/load_policy", name="swing")
+    assert not loaded.success
+    assert "bundle swing.onnx: sha256 " in loaded.message
+    assert "the file has changed" in loaded.message
+    assert ask(SwapPolicy, f"{node}/swap_policy", name="swing").success, "the one in memory is good"
+    trusted = bundles.parent / "trusted.sha256"
+    trusted.write_text("".join(x for x in trusted.open() if "upright" not in x))
+    refused = ask(SwapPolicy, f"{node}/swap_policy", name="upright")
+    assert not refused.success
+    assert "bundle upright.onnx: sha256 " in refused.message
+    assert ask(ListPolicies, f"{node}/list_policies").active == "swing"
