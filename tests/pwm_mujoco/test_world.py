@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -17,10 +18,11 @@ class Recorder:
     """An environment with two actuators that notes what it is given, and falls when told to."""
 
     substeps = 2
-    model = None
     terminated = False
 
     def __init__(self, seed: int) -> None:
+        self.model = mujoco.MjModel.from_xml_string("<mujoco/>")
+        self.data = mujoco.MjData(self.model)
         self.seeds: list[int] = []
         self.actions: list[list[float]] = []
         self.value = 0.0

@@ -58,7 +58,11 @@ class MujocoBridge(Node):
         headless = self.get_parameter("headless").value
         if headless:  # never renders: keep dm_control from looking for a display
             os.environ.setdefault("MUJOCO_GL", "disabled")
-        self.world = World(self.get_parameter("task").value, int(self.get_parameter("seed").value))
+        self.world = World(
+            self.get_parameter("task").value,
+            int(self.get_parameter("seed").value),
+            disturbances=parameters.disturbances(self),
+        )
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._stopping = False
@@ -113,6 +117,10 @@ class MujocoBridge(Node):
 
     def _check_parameters(self, changed: list[Parameter]) -> SetParametersResult:
         reason = parameters.refusal(changed)
+        try:
+            self.world.check(parameters.disturbances(self, changed))
+        except ValueError as error:
+            reason = reason or str(error)
         return SetParametersResult(successful=not reason, reason=reason)
 
     def _read_parameters(self) -> None:
@@ -122,6 +130,9 @@ class MujocoBridge(Node):
             self._auto_reset = bool(self.get_parameter("auto_reset").value)
             self._time_limit = bool(self.get_parameter("time_limit").value)
             self._clock_period = 1.0 / float(self.get_parameter("clock_rate").value)
+            disturbances = parameters.disturbances(self)
+            if disturbances != self.world.disturbances:
+                self.world.disturb(disturbances)
             self._pacer.restart()
             self._changed.notify_all()
 

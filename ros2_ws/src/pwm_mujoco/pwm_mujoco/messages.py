@@ -40,7 +40,7 @@ def observation_message(world: World) -> Observation:
 
 def joint_state_message(world: World) -> JointState:
     """Return position, velocity and actuator force of every hinge and slide joint."""
-    model, data = world.environment.model, world.environment.data
+    model, reading = world.environment.model, world.reading
     message = JointState()
     message.header.stamp = stamp(world.time)
     for index in range(model.njnt):
@@ -48,9 +48,9 @@ def joint_state_message(world: World) -> JointState:
             continue
         velocity = model.jnt_dofadr[index]
         message.name.append(model.joint(index).name or f"joint_{index}")
-        message.position.append(float(data.qpos[model.jnt_qposadr[index]]))
-        message.velocity.append(float(data.qvel[velocity]))
-        message.effort.append(float(data.qfrc_actuator[velocity]))
+        message.position.append(float(reading.position[model.jnt_qposadr[index]]))
+        message.velocity.append(float(reading.velocity[velocity]))
+        message.effort.append(float(reading.effort[velocity]))
     return message
 
 

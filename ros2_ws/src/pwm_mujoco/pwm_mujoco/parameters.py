@@ -3,9 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any
+
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+
+from pwm_mujoco.disturbances import Disturbances
 
 MODES = ("lockstep", "realtime", "paused")
 
@@ -56,7 +62,24 @@ def declare(node: Node) -> None:
         floating_point_range=[FloatingPointRange(from_value=1.0, to_value=1000.0)],
         **read_only,
     )
+    for setting in fields(Disturbances):
+        default = list(setting.default) if isinstance(setting.default, tuple) else setting.default
+        _declare(node, setting.name, default, setting.metadata["description"])
     _declare(node, "headless", True, "Without MuJoCo's viewer window.", **read_only)
+
+
+def disturbances(node: Node, changed: Iterable[Parameter] = ()) -> Disturbances:
+    """Return the disturbances as they are, or will be when ``changed`` is set.
+
+    Raises ``ValueError`` naming the parameter that cannot be.
+    """
+    wanted = {p.name: p.value for p in changed}
+    names = [setting.name for setting in fields(Disturbances)]
+    values: dict[str, Any] = {n: wanted.get(n, node.get_parameter(n).value) for n in names}
+    for name in names:
+        if name.endswith("_range"):
+            values[name] = tuple(values[name])
+    return Disturbances(**values)
 
 
 def refusal(parameters: list[Parameter]) -> str:

@@ -4,27 +4,56 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+import mujoco
 import numpy as np
 
 from pwm_core.tasks import SingleEnvironment, Task, get_task
+from pwm_mujoco.disturbances import Disturbances
+from pwm_mujoco.disturbed_physics import DisturbedPhysics
+from pwm_mujoco.readings import Sensors
+
+_UNSTABLE = (
+    mujoco.mjtWarning.mjWARN_BADQPOS,
+    mujoco.mjtWarning.mjWARN_BADQVEL,
+    mujoco.mjtWarning.mjWARN_BADQACC,
+)
+"""MuJoCo starts again by itself when a simulation diverges, and only counts that it did."""
 
 
 class CommandRefused(ValueError):
     """A command cannot be applied to this body; the message says why."""
 
 
+@dataclass(frozen=True)
+class _Simulated:
+    """A task's environment, and how it is disturbed and measured."""
+
+    environment: SingleEnvironment
+    physics: DisturbedPhysics
+    sensors: Sensors
+
+
 class World:
     """A task's environment, stepped one simulator step at a time.
 
     ``step`` counts observations over all episodes, from 1. A ``fault`` (the physics diverged) stops
-    everything until the next reset; ``observation`` is always the last finite one.
+    everything until the next reset; ``observation`` and ``reading`` are always the last finite
+    ones, as measured: late and with the errors of ``disturbances``. Rewards are of the true state.
     """
 
-    def __init__(self, task: str, seed: int, find_task: Callable[[str], Task] = get_task) -> None:
+    def __init__(
+        self,
+        task: str,
+        seed: int,
+        find_task: Callable[[str], Task] = get_task,
+        disturbances: Disturbances | None = None,
+    ) -> None:
         self._find_task = find_task
         self._seed = seed
-        self._environments: dict[str, SingleEnvironment] = {}
+        self._simulated: dict[str, _Simulated] = {}
+        self.disturbances = disturbances or Disturbances()
         self.task = find_task(task)
         self.step = 0
         self.episode = -1
@@ -35,7 +64,16 @@ class World:
     @property
     def environment(self) -> SingleEnvironment:
         """The environment of the present task."""
-        return self._environments[self.task.name]
+        return self._present.environment
+
+    @property
+    def _present(self) -> _Simulated:
+        return self._simulated[self.task.name]
+
+    @property
+    def _episode_time(self) -> float:
+        """Simulated seconds since the episode began."""
+        return self.episode_step * self.task.control_step + self._substep * self.substep_seconds
 
     @property
     def substep_seconds(self) -> float:
@@ -69,25 +107,45 @@ class World:
                 f"task {wanted.name} is for body {wanted.body}; this world simulates "
                 f"{self.task.body}: start another bridge for it"
             )
-        if task not in self._environments:
+        if task not in self._simulated:
             environment = wanted.make_single(self._seed)
-            _ = environment.model  # refused here rather than at the first joint_states
-            self._environments[task] = environment
+            model, data = environment.model, environment.data  # may be refused, but not later
+            physics = DisturbedPhysics(model, data)
+            physics.check(self.disturbances)
+            sensors = Sensors(model, data, wanted.observation, environment.substeps)
+            self._simulated[task] = _Simulated(environment, physics, sensors)
         return wanted
+
+    def check(self, disturbances: Disturbances) -> None:
+        """Raise ``ValueError`` when this body cannot be disturbed so."""
+        self._present.physics.check(disturbances)
+
+    def disturb(self, disturbances: Disturbances) -> None:
+        """Change the disturbances now; ``ValueError`` when this body cannot be disturbed so."""
+        self.check(disturbances)
+        self.disturbances = disturbances
+        self.acting = disturbances.drawn(self._episode_seed)
+        self._present.physics.apply(self.acting)
+        self._present.sensors.change(self.acting)
 
     def reset(self, seed: int | None = None, task: str | None = None) -> None:
         """Start an episode; without ``seed``: the world's seed plus the number of the episode."""
         if task is not None:
             self.task = self.prepare(task)
         self.episode += 1
-        observation, _ = self.environment.reset(
-            seed=self._seed + self.episode if seed is None else seed
-        )
+        self._episode_seed = self._seed + self.episode if seed is None else seed
+        self.acting = self.disturbances.drawn(self._episode_seed)
+        self._present.physics.apply(self.acting)
+        observation, _ = self.environment.reset(seed=self._episode_seed)
+        for kind in _UNSTABLE:
+            self.environment.data.warning[kind].number = 0
+        self._present.sensors.start(self.acting, self._episode_seed)
+        self.reading = self._present.sensors.measure()
         self.step += 1
         self.first_step = self.step
         self.layout_hash = self.task.observation.hash()
         self.episode_step = 0
-        self.observation = observation
+        self.observation = self._present.sensors.observe(observation)
         self.reward = 0.0
         self.episode_return = 0.0
         self.terminated = self.truncated = False
@@ -118,10 +176,15 @@ class World:
     def substep(self, time_limit: bool = True) -> bool:
         """Advance one simulator step under the newest command; True when a decision is complete."""
         action = self.task.action.to_normalised(self._command).astype(np.float32)
+        self._present.physics.push(self._episode_time, self._episode_seed)
         try:
             self._reward += self.environment.substep(action)
         except Exception as error:  # simulators raise what they like; the world must survive it
             return self._diverge(f"{type(error).__name__}: {error}")
+        reading = self._present.sensors.measure()
+        if any(self.environment.data.warning[kind].number for kind in _UNSTABLE):
+            return self._diverge("MuJoCo met numbers that are not finite or too large")
+        self.reading = reading
         self.time += self.substep_seconds
         self._substep += 1
         if self._substep < self.environment.substeps:
@@ -137,7 +200,7 @@ class World:
         observation = self.environment.observation()
         if not (np.isfinite(observation).all() and np.isfinite(self._reward)):
             return self._diverge("the observation or the reward is not finite")
-        self.observation = observation
+        self.observation = self._present.sensors.observe(observation)
         self.reward = self._reward
         self.episode_return += self._reward
         self._substep, self._reward = 0, 0.0
