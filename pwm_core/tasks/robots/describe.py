@@ -11,12 +11,19 @@ from pwm_core.tasks.robots.environment import RobotEnvironment, Success
 from pwm_core.tasks.robots.robot import Robot
 from pwm_core.tasks.rollout_dynamics import RolloutDynamics
 from pwm_core.tasks.sequential import SequentialVector
-from pwm_core.tasks.task import Task
+from pwm_core.tasks.task import Expert, Task
 
 SUITE = "robots"
 
 
-def describe(robot: Robot, name: str, reward: Reward, success: Success, episode_steps: int) -> Task:
+def describe(
+    robot: Robot,
+    name: str,
+    reward: Reward,
+    success: Success,
+    episode_steps: int,
+    make_expert: Callable[[], Expert] | None = None,
+) -> Task:
     """Describe a task of ``robot``, whose reward is in [0, 1] per decision."""
     make = partial(RobotEnvironment, robot, reward, success, episode_steps)
     return Task(
@@ -31,6 +38,7 @@ def describe(robot: Robot, name: str, reward: Reward, success: Success, episode_
         make_vector=partial(_make_vector, make),
         make_dynamics=partial(RolloutDynamics, robot, reward),
         reports_success=True,
+        make_expert=make_expert,
     )
 
 

@@ -7,6 +7,8 @@ are; the velocity command moves their target. The fingers are fixed, closed.
 
 from __future__ import annotations
 
+from functools import partial
+
 import mujoco
 import numpy as np
 from dm_control.utils.rewards import tolerance
@@ -15,6 +17,7 @@ from pwm_core.layout import ActionChannel, ActionLayout, ObservationChannel, Obs
 from pwm_core.tasks.channels import joint_positions, joint_velocities
 from pwm_core.tasks.frame_sensor import FrameSensor
 from pwm_core.tasks.readings import Readings
+from pwm_core.tasks.robots.cartesian_expert import CartesianExpert
 from pwm_core.tasks.robots.describe import describe
 from pwm_core.tasks.robots.robot import Robot
 
@@ -58,7 +61,11 @@ def _edit(spec: mujoco.MjSpec) -> None:
         actuator.actlimited, actuator.actrange = 1, actuator.ctrlrange
         actuator.ctrlrange = (-SPEED, SPEED)
     spec.body("hand").add_site(name="tool", pos=TOOL, size=(0.01, 0, 0), group=3)
-    spec.worldbody.add_site(name="target", size=(SOLVED, 0, 0), rgba=(0.9, 0.2, 0.1, 0.8))
+    # A site compiled at its body's origin stays there, whatever site_pos says later.
+    middle = (TARGET_LOW + TARGET_HIGH) / 2
+    spec.worldbody.add_site(
+        name="target", pos=middle, size=(SOLVED, 0, 0), rgba=(0.9, 0.2, 0.1, 0.8)
+    )
     for site in ("tool", "target"):
         FrameSensor(site, "position", "site", site).add_to(spec)
     camera = spec.worldbody.add_camera(name="film", pos=(1.9, -1.1, 1.0), fovy=38)
@@ -112,4 +119,13 @@ PANDA = Robot(
     simulator_step=0.04,
 )
 
-TASKS = (describe(PANDA, "panda-reach", reach, reached, episode_steps=100),)
+TASKS = (
+    describe(
+        PANDA,
+        "panda-reach",
+        reach,
+        reached,
+        episode_steps=100,
+        make_expert=partial(CartesianExpert, PANDA),
+    ),
+)
