@@ -77,6 +77,7 @@ def test_missing_joints_and_fields_are_named_until_they_come(arm: Assembler) -> 
         "joint_states: velocity of shoulder",
         "joint_states: position of wrist",
     ]
+    assert arm.oldest()[1] == -math.inf
     arm.hear("joint_states", POSE, 1.0)
     assert arm.missing() == []
     assert arm.assemble(1.0) is not None
@@ -140,6 +141,17 @@ def test_history_moves_by_decisions_not_by_messages() -> None:
     assert seen == [[0, 0, 0], [1, 0, 0], [2, 1, 0], [3, 2, 1]]
     robot.reset()
     assert robot.assemble(4.0).data.tolist() == [3, 3, 3]
+
+
+def test_a_newer_look_at_the_same_decision_leaves_the_history_alone() -> None:
+    channels = (joint("elbow"), *previous_commands(ACTION)[:1])
+    robot = assembler(ObservationLayout(with_history(channels, 1)))
+    robot.hear("joint_states", {("elbow", "position"): 1.0}, 1.0)
+    first = robot.assemble(1.0).data.tolist()
+    robot.acted(np.array([1.0, 0.0, 0.0], np.float32))
+    robot.hear("joint_states", {("elbow", "position"): 2.0}, 2.0)
+    assert robot.assemble(2.0, again=True).data.tolist() == [2.0, first[1], 2.0, first[1]]
+    assert robot.assemble(2.0).data.tolist() == [2.0, 0.0, 2.0, first[1]]
 
 
 def test_the_previous_action_is_the_safe_one_until_there_is_one() -> None:

@@ -14,6 +14,8 @@ from pwm_core.history import History
 from pwm_core.layout import ActionLayout, ObservationChannel, ObservationLayout
 from pwm_core.sources import PREVIOUS_ACTION, SOURCES, WHOLE_OBSERVATION, Kind
 
+NEVER = -math.inf
+"""When something arrived that never did."""
 Place = tuple[str, str]
 """Key and field of a value on its topic; the key is empty where a topic tells of one thing."""
 
@@ -29,11 +31,6 @@ class Assembled(NamedTuple):
     """``[O]`` float32."""
     arrived: float
     """When the oldest of its measurements arrived, seconds monotonic."""
-
-
-class _Value(NamedTuple):
-    raw: float
-    arrived: float
 
 
 class Assembler:
@@ -55,104 +52,104 @@ class Assembler:
             raise ContractError(
                 "the observation cannot be assembled from topics: " + "; ".join(objections)
             )
-        self._channels = observation.channels
-        self._places = [_place(channel) for channel in observation.channels]
-        self._action = action
+        self._layout, self._action = observation, action
         self._command_timeout = command_timeout
         self._lock = threading.Lock()
-        self._values: dict[str, dict[Place, _Value]] = {}
         self._history = History(observation)
-        self.wanted = _wanted(observation)
+        self._places = list(dict.fromkeys((c.topic, _place(c)) for c in observation.channels))
+        rows = {place: row for row, place in enumerate(self._places)}
+        self._entries = np.array([rows[c.topic, _place(c)] for c in observation.channels])
+        kinds = np.array([SOURCES[topic].kind for topic, _ in self._places])
+        self._measured, self._commanded = kinds == Kind.MEASUREMENT, kinds == Kind.COMMAND
+        self._required = self._measured | (kinds == Kind.GOAL)
+        self._remembered = np.flatnonzero(kinds == Kind.MEMORY)
+        names = [self._places[row][1][0] for row in self._remembered]
+        self._actuators = [action.names.index(name) for name in names]
+        self._rows = {
+            topic: {place: row for (at, place), row in rows.items() if at == topic}
+            for topic in topics(observation)
+        }
+        self.forget()
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Topics to listen to."""
+        return tuple(t for t in topics(self._layout) if SOURCES[t].kind is not Kind.MEMORY)
+
+    def forget(self) -> None:
+        """Start over with nothing heard."""
+        with self._lock:
+            self._raw = np.zeros(len(self._places))
+            self._arrived = np.full(len(self._places), NEVER)
         self.reset()
 
     def reset(self) -> None:
         """Forget past decisions: the next one is the first, after the safe action."""
         with self._lock:
             self._history.reset()
-            self._note(self._action.safe)
-
-    def forget(self) -> None:
-        """Forget everything heard too."""
-        self.reset()
-        with self._lock:
-            for topic in self.wanted:
-                self._values.pop(topic, None)
+            self._present: np.ndarray | None = None
+            self._command = self._action.safe
+            self._move_on()
 
     def hear(self, topic: str, said: Mapping[Place, float], arrived: float) -> str:
         """Take what a message said; return why all of it was ignored, or nothing.
 
         Values that are not wanted may be anything.
         """
-        wanted = self.wanted[topic]
-        heard = {place: value for place, value in said.items() if place in wanted}
-        for place, value in heard.items():
+        rows = self._rows[topic]
+        heard = {rows[place]: value for place, value in said.items() if place in rows}
+        for row, value in heard.items():
             if not math.isfinite(value):
-                return f"{_words(topic, place)} is {value}"
+                return f"{self._words(row)} is {value}"
         with self._lock:
-            values = self._values.setdefault(topic, {})
-            values.update({place: _Value(value, arrived) for place, value in heard.items()})
+            for row, value in heard.items():
+                self._raw[row], self._arrived[row] = value, arrived
         return ""
 
     def acted(self, command: np.ndarray) -> None:
-        """Note the command ``[A]`` that was sent, in actuator units."""
+        """Note the command ``[A]``, in actuator units, that answers the last observation."""
         with self._lock:
-            self._note(command)
+            self._command = command
 
     def missing(self) -> list[str]:
         """Return what was never heard and must be."""
         with self._lock:
-            return [
-                _words(topic, place)
-                for topic, places in self.wanted.items()
-                if SOURCES[topic].kind is not Kind.COMMAND
-                for place in sorted(places - self._values.get(topic, {}).keys())
-            ]
+            never = np.flatnonzero(self._required & (self._arrived == NEVER))
+        return [self._words(int(row)) for row in never]
 
-    def oldest(self) -> tuple[str, float] | None:
-        """Return the measurement that is longest ago and when it arrived; None without any."""
+    def oldest(self) -> tuple[str, float]:
+        """Return the measurement that is longest ago and when it arrived (never: ``-inf``)."""
         with self._lock:
-            heard = [
-                (_words(topic, place), value.arrived)
-                for topic, values in self._values.items()
-                if SOURCES[topic].kind is Kind.MEASUREMENT
-                for place, value in values.items()
-            ]
-        return min(heard, key=lambda entry: entry[1], default=None)
+            arrived = np.where(self._measured, self._arrived, math.inf)
+        row = int(arrived.argmin())
+        return self._words(row), float(arrived[row])
 
-    def assemble(self, now: float) -> Assembled | None:
+    def assemble(self, now: float, again: bool = False) -> Assembled | None:
         """Return the observation for a decision made at ``now``; None while anything is missing.
 
-        Each call is one decision: histories move on by one.
+        Each call is the next decision: histories move on by one. ``again`` is a newer look for
+        the last decision instead.
         """
-        if self.missing():
-            return None
         with self._lock:
-            raw = [
-                self._raw(channel.topic, place, now)
-                for channel, place in zip(self._channels, self._places, strict=True)
-            ]
-            read = [
-                channel.read(value.raw) for channel, value in zip(self._channels, raw, strict=True)
-            ]
-            present = np.array(read, np.float32)
-            data = self._history.recall(present)
-            self._history.remember(present)
-        return Assembled(data, min(value.arrived for value in raw))
+            if (self._arrived[self._required] == NEVER).any():
+                return None
+            if not again:
+                self._move_on()
+            silent = self._commanded & (now - self._arrived > self._command_timeout)
+            raw = np.where(silent, 0.0, self._raw)[self._entries]
+            self._present = self._layout.read(raw)
+            data = self._history.recall(self._present)
+            return Assembled(data, float(self._arrived[self._measured].min()))
 
-    def _note(self, command: np.ndarray) -> None:
-        self._values[PREVIOUS_ACTION.topic] = {
-            (name, "value"): _Value(float(value), math.inf)
-            for name, value in zip(self._action.names, command, strict=True)
-        }
+    def _move_on(self) -> None:
+        """Let the last decision be the one before."""
+        if self._present is not None:
+            self._history.remember(self._present)
+        self._raw[self._remembered] = self._command[self._actuators]
 
-    def _raw(self, topic: str, place: Place, now: float) -> _Value:
-        """Return a value and the arrival that counts for the age of the observation."""
-        value = self._values.get(topic, {}).get(place, _Value(0.0, -math.inf))
-        kind = SOURCES[topic].kind
-        if kind is Kind.MEASUREMENT:
-            return value
-        expired = kind is Kind.COMMAND and now - value.arrived > self._command_timeout
-        return _Value(0.0 if expired else value.raw, math.inf)
+    def _words(self, row: int) -> str:
+        topic, (key, field) = self._places[row]
+        return f"{topic}: {field} of {key}" if key else f"{topic}: {field}"
 
 
 def topics(observation: ObservationLayout) -> tuple[str, ...]:
@@ -162,20 +159,6 @@ def topics(observation: ObservationLayout) -> tuple[str, ...]:
 
 def _place(channel: ObservationChannel) -> Place:
     return (channel.key if SOURCES[channel.topic].keyed else "", channel.field)
-
-
-def _wanted(observation: ObservationLayout) -> dict[str, frozenset[Place]]:
-    """Return what is to be heard, by topic."""
-    return {
-        topic: frozenset(_place(c) for c in observation.channels if c.topic == topic)
-        for topic in topics(observation)
-        if topic != PREVIOUS_ACTION.topic
-    }
-
-
-def _words(topic: str, place: Place) -> str:
-    key, field = place
-    return f"{topic}: {field} of {key}" if key else f"{topic}: {field}"
 
 
 def _objections(observation: ObservationLayout, action: ActionLayout) -> list[str]:

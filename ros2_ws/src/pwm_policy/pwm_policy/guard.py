@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import numpy as np
 
 from pwm_core.layout import ActionLayout, ObservationLayout
@@ -25,14 +28,54 @@ class ObservationGuard:
         return ""
 
 
+class Limited(NamedTuple):
+    """A command that may be sent, and what had to be done to it."""
+
+    values: np.ndarray
+    """``[A]``, actuator units."""
+    clipped: bool
+    """Something was outside its limits."""
+    slowed: bool
+    """Something would have changed faster than its rate."""
+
+
 class ActionGuard:
-    """Keeps commands finite and inside the actuators' limits."""
+    """Keeps commands inside the actuators' limits and rates.
 
-    def __init__(self, layout: ActionLayout) -> None:
-        self.safe = layout.safe
-        self._low, self._high = layout.low, layout.high
+    A rate limits the change from one command to the next, whatever time passed between them, to
+    what a control step allows: after a missed tick nothing leaps to catch up.
+    """
 
-    def limit(self, action: np.ndarray) -> tuple[np.ndarray, bool]:
-        """Return the action ``[A]`` inside its limits, and whether it had to be moved."""
-        limited = np.clip(action, self._low, self._high)
-        return limited, not np.allclose(limited, action, rtol=1e-6, atol=1e-6)
+    def __init__(self, layout: ActionLayout, control_step: float) -> None:
+        """``control_step`` in seconds."""
+        channels = layout.channels
+        self.rest = np.array([c.safe for c in channels])
+        """The safe action ``[A]``, from which the first command's change counts."""
+        self._low = np.array([c.low for c in channels])
+        self._high = np.array([c.high for c in channels])
+        self._step = np.array([math.inf if c.rate is None else c.rate for c in channels])
+        self._step *= control_step
+        position = np.array([c.interpretation == "position" for c in channels])
+        self._safe_step = np.where(position, self._step, math.inf)
+        # Float noise at a limit is no limited action.
+        self._noise = 1e-6 * (1.0 + np.maximum(np.abs(self._low), np.abs(self._high)))
+
+    def limit(self, action: np.ndarray, previous: np.ndarray) -> Limited:
+        """Return what may follow ``previous [A]``, as near to ``action [A]`` as possible."""
+        inside = np.minimum(np.maximum(action, self._low), self._high)
+        values = _within(inside, previous, self._step)
+        clipped, slowed = (
+            bool((np.abs(d) > self._noise).any()) for d in (inside - action, values - inside)
+        )
+        return Limited(values, clipped, slowed)
+
+    def towards_safe(self, previous: np.ndarray) -> np.ndarray:
+        """Return the safe action ``[A]``, at once for efforts and velocities.
+
+        A position with a rate goes there at that rate: a set point that leaps is a hazard itself.
+        """
+        return _within(self.rest, previous, self._safe_step)
+
+
+def _within(target: np.ndarray, previous: np.ndarray, step: np.ndarray) -> np.ndarray:
+    return np.minimum(np.maximum(target, previous - step), previous + step)

@@ -12,7 +12,7 @@ from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 
 from pwm_export.bundle import Bundle
 from pwm_policy.guard import ObservationGuard
-from pwm_policy.loop import Inbox, Sample
+from pwm_policy.inbox import Inbox, Sample
 from pwm_policy.loop_statistics import LoopStatistics
 
 NEWEST = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pwm_policy.guard import ActionGuard
+from pwm_policy.inbox import Inbox, Sample
 from pwm_policy.loop_statistics import LoopStatistics
 from pwm_policy.slot import ActivePolicy, PolicySlot
 
@@ -19,15 +20,10 @@ FRESH_PERIODS = 1.5
 PHASE = 0.15
 """A clock-triggered tick follows the arrival of observations by this part of a control step."""
 
-
-@dataclass(frozen=True)
-class Sample:
-    """One observation that passed the guard."""
-
-    step: int
-    data: np.ndarray
-    arrived: float
-    """Seconds, monotonic."""
+LANDING_SECONDS = 3.0
+"""A loop that ends gives positions with a rate this long to reach the safe action."""
+OUT_OF_RANGE = 0.05
+"""An observation entry this part of its training range outside of it is out of range."""
 
 
 @dataclass(frozen=True)
@@ -47,41 +43,6 @@ Decision = tuple[ActivePolicy, np.ndarray]
 Watch = Callable[[np.ndarray, np.ndarray, bool], None]
 
 
-class Inbox:
-    """Holds the newest observation; the executor puts, the loop takes."""
-
-    def __init__(self) -> None:
-        self._arrival = threading.Condition()
-        self._closed = False
-        self._count = 0
-        self.newest: Sample | None = None
-
-    @property
-    def sample(self) -> Sample:
-        """The newest observation of an inbox that is known to hold one."""
-        assert self.newest is not None
-        return self.newest
-
-    def put(self, sample: Sample) -> None:
-        """Replace the newest observation."""
-        with self._arrival:
-            self.newest = sample
-            self._count += 1
-            self._arrival.notify_all()
-
-    def close(self) -> None:
-        """Wake every waiter for good."""
-        with self._arrival:
-            self._closed = True
-            self._arrival.notify_all()
-
-    def wait(self, seen: int, timeout: float) -> int:
-        """Wait for an arrival after number ``seen``; return the number of the newest."""
-        with self._arrival:
-            self._arrival.wait_for(lambda: self._closed or self._count > seen, timeout)
-            return self._count
-
-
 @dataclass(frozen=True)
 class LoopSettings:
     """How the loop is driven."""
@@ -96,6 +57,8 @@ class LoopSettings:
 
 class ControlLoop(threading.Thread):
     """Ticks until stopped; the last command it emits is the safe action.
+
+    Commands change by no more than the guard allows, blends between policies included.
 
     ``emit`` publishes a command. ``swapped`` hears of the first action after each swap.
     ``failed`` hears of an exception in the loop, which has ended it. ``watch`` sees after each
@@ -125,6 +88,9 @@ class ControlLoop(threading.Thread):
         self._emergency_stop, self._watch = emergency_stop, watch
         self._stopped = threading.Event()
         self._held: Decision | None = None
+        self._sent = guard.rest
+        self.out_of_range: tuple[str, ...] = ()
+        """Entries of the last decision's observation that are outside the training range."""
 
     def run(self) -> None:
         try:
@@ -135,7 +101,7 @@ class ControlLoop(threading.Thread):
         except Exception as error:  # whatever it is, the robot must not keep the last command
             self._failed(error)
         finally:
-            self._emit(self._safe_command(self.inbox.newest))
+            self._land()
 
     def stop(self) -> None:
         """End the loop; returns when the safe action has been emitted."""
@@ -143,15 +109,24 @@ class ControlLoop(threading.Thread):
         self.inbox.close()
         self.join(timeout=5.0)
 
+    def _land(self) -> None:
+        """Emit the safe action until every position has reached it."""
+        end = time.monotonic() + LANDING_SECONDS
+        while True:
+            self._emit(self._safe_command(self.inbox.newest))
+            if np.array_equal(self._sent, self._guard.rest) or time.monotonic() > end:
+                return
+            time.sleep(self._settings.control_step)
+
     def _run_on_clock(self) -> None:
         self._wait_for_first()
         if self._stopped.is_set():
             return
         period = self._settings.control_step
-        deadline = self.inbox.sample.arrived + PHASE * period
+        deadline = self.inbox.arrived + PHASE * period
         while not self._stopped.wait(max(0.0, deadline - time.monotonic())):
             now = time.monotonic()
-            sample = self.inbox.sample
+            sample = self.inbox.take(now)
             self._tick(sample, now, fresh=now - sample.arrived <= FRESH_PERIODS * period)
             deadline += period
             missed = int(max(0.0, time.monotonic() - deadline) // period)
@@ -160,7 +135,7 @@ class ControlLoop(threading.Thread):
 
     def _wait_for_first(self) -> None:
         """Stay silent until there is something to answer."""
-        while self.inbox.newest is None and not self._stopped.is_set():
+        while not self.inbox.ready and not self._stopped.is_set():
             self.inbox.wait(0, 0.5)
 
     def _run_on_observations(self) -> None:
@@ -170,7 +145,8 @@ class ControlLoop(threading.Thread):
         while not self._stopped.is_set():
             arrivals = self.inbox.wait(seen, self._settings.stale_timeout)
             if not self._stopped.is_set():
-                self._tick(self.inbox.sample, time.monotonic(), fresh=arrivals > seen)
+                now, fresh = time.monotonic(), arrivals > seen
+                self._tick(self.inbox.take(now, again=not fresh), now, fresh)
             seen = arrivals
 
     def _tick(self, sample: Sample, now: float, fresh: bool) -> None:
@@ -183,6 +159,7 @@ class ControlLoop(threading.Thread):
             decided_by, values = self._held
             command = self._command(decided_by, sample, values, safe=False)
         self._emit(command)
+        self.inbox.answered(command.values)
         if self._held is not None and self._slot.acted(decided_by):
             self._swapped()
         if self._watch is not None:
@@ -197,21 +174,37 @@ class ControlLoop(threading.Thread):
         started = time.perf_counter()
         action = policy.act(sample.data, now)
         self._statistics.inference(time.perf_counter() - started)
+        self._compare_with_training(policy, sample.data)
         if not np.isfinite(action).all():
             self._statistics.count("invalid_outputs")
             return None
-        limited, moved = self._guard.limit(action)
-        if moved:
+        limited = self._guard.limit(action, self._sent)
+        if limited.clipped:
             self._statistics.count("limited_actions")
-        return policy, limited
+        if limited.slowed:
+            self._statistics.count("rate_limited_actions")
+        return policy, limited.values
+
+    def _compare_with_training(self, policy: ActivePolicy, observation: np.ndarray) -> None:
+        """Note what the policy never saw; it goes on, for it may well cope."""
+        known = policy.bundle.observation_range
+        if known is None:
+            self.out_of_range = ()
+            return
+        outside = np.flatnonzero(known.excess(observation) > OUT_OF_RANGE)
+        self.out_of_range = tuple(policy.bundle.observation.names[entry] for entry in outside)
+        if self.out_of_range:
+            self._statistics.count("out_of_range_inputs")
 
     def _safe_command(self, sample: Sample | None) -> Command:
         self._statistics.count("safe_actions")
-        return self._command(self._slot.acting, sample, self._guard.safe, safe=True)
+        values = self._guard.towards_safe(self._sent)
+        return self._command(self._slot.acting, sample, values, safe=True)
 
     def _command(
         self, policy: ActivePolicy, sample: Sample | None, values: np.ndarray, safe: bool
     ) -> Command:
         self.sequence += 1
+        self._sent = values
         step = sample.step if sample else 0
         return Command(policy.name, policy.epoch, self.sequence, step, values, safe)

@@ -13,8 +13,10 @@ COUNTS = (
     "missed_ticks",
     "stale_inputs",
     "refused_inputs",
+    "out_of_range_inputs",
     "invalid_outputs",
     "limited_actions",
+    "rate_limited_actions",
     "safe_actions",
 )
 """Events that are shown even while there are none."""

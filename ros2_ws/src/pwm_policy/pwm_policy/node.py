@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -28,6 +29,7 @@ from rclpy.signals import SignalHandlerOptions
 from pwm_policy import parameters
 from pwm_policy.guard import ActionGuard
 from pwm_policy.inputs import Inputs
+from pwm_policy.limits import LimitsError, narrowed
 from pwm_policy.loop import Command, ControlLoop, LoopSettings
 from pwm_policy.loop_statistics import LoopStatistics
 from pwm_policy.messages import action_message, diagnostic_message
@@ -40,6 +42,8 @@ from pwm_policy.trust import TrustList
 STREAM = QoSProfile(depth=50)
 RELIABLE = QoSProfile(depth=10)
 LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+REFUSALS = (PolicyError, LimitsError)
+"""Why a node cannot be configured."""
 LAST_WORD_SECONDS = 0.5
 """How long a node that stops waits for the receivers to have its safe action."""
 
@@ -80,31 +84,38 @@ class PolicyNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Read, check and warm up every bundle; fail with the reason if none can start."""
-        trusted = self.get_parameter("trusted_bundles").value
-        registry = PolicyRegistry(
-            self.get_parameter("policy_dir").value, TrustList(trusted) if trusted else None
-        )
         try:
-            registry.scan()
-            name = registry.select(
-                self.get_parameter("policy").value, self.get_parameter("task").value
-            )
-        except PolicyError as error:
+            registry = self._prepare()
+        except REFUSALS as error:
+            self._forget()
             self.get_logger().error(f"cannot configure: {error}")
             self._publish_status(f"cannot configure: {error}")
             return TransitionCallbackReturn.FAILURE
         for reason in registry.refused.values():
             self.get_logger().warning(f"refused: {reason}")
-        bundle = registry.get(name)
-        self._slot.start(name, bundle)
-        self._action_guard = ActionGuard(bundle.action)
-        self._names = bundle.action.names
-        self._inputs = Inputs(self, bundle, self._statistics)
-        self._policies.registry = registry
         gc.collect()
         gc.freeze()  # a collection of everything loaded would cost a tick
         self._enter("inactive", f"configured with {', '.join(registry.names)}")
         return TransitionCallbackReturn.SUCCESS
+
+    def _prepare(self) -> PolicyRegistry:
+        """Read the policies and connect to the robot; one of :data:`REFUSALS` says why not."""
+        trusted = self.get_parameter("trusted_bundles").value
+        registry = PolicyRegistry(
+            self.get_parameter("policy_dir").value, TrustList(trusted) if trusted else None
+        )
+        registry.scan()
+        registry.require_rate(float(self.get_parameter("rate").value))
+        name = registry.select(self.get_parameter("policy").value, self.get_parameter("task").value)
+        bundle = registry.get(name)
+        limits_file = self.get_parameter("limits_file").value
+        limited = narrowed(bundle.action, Path(limits_file)) if limits_file else bundle.action
+        self._action_guard = ActionGuard(limited, bundle.control_step)
+        self._slot.start(name, bundle)
+        self._names = bundle.action.names
+        self._inputs = Inputs(self, bundle, self._statistics)
+        self._policies.registry = registry
+        return registry
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start the control loop."""
@@ -251,6 +262,9 @@ class PolicyNode(LifecycleNode):
         timeout = float(self.get_parameter("stale_timeout").value)
         if sample is None or time.monotonic() - sample.arrived > timeout:
             return DiagnosticStatus.WARN, "no fresh observation: safe action"
+        if self._loop.out_of_range:
+            entries = ", ".join(self._loop.out_of_range)
+            return DiagnosticStatus.WARN, f"outside of what the policy was trained on: {entries}"
         return DiagnosticStatus.OK, "running"
 
 

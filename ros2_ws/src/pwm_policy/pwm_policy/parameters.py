@@ -39,6 +39,21 @@ def declare(node: Node) -> None:
         floating_point_range=[FloatingPointRange(from_value=0.001, to_value=60.0)],
     )
     _declare(
+        node,
+        "rate",
+        0.0,
+        "Decisions per second that the robot expects; bundles of another rate are refused. "
+        "0: any. Read by `configure`.",
+        floating_point_range=[FloatingPointRange(from_value=0.0, to_value=10_000.0)],
+    )
+    _declare(
+        node,
+        "limits_file",
+        "",
+        "YAML file of narrower limits, per actuator any of low, high, rate; empty: the bundle's "
+        "alone. Read by `configure`.",
+    )
+    _declare(
         node, "autostart", True, "Configure and activate when the node starts.", read_only=True
     )
 

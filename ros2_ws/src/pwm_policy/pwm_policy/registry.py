@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from pwm_export.bundle import Bundle, BundleError
@@ -49,6 +50,16 @@ class PolicyRegistry:
                 self.policies[path.stem] = self._read(path)
             except BundleError as error:
                 self.refused[path.stem] = str(error)
+
+    def require_rate(self, rate: float) -> None:
+        """Refuse every policy that does not decide ``rate`` times a second; 0 lets all pass."""
+        for name in self.names:
+            own = 1.0 / self.policies[name].control_step
+            if rate and not math.isclose(own, rate, rel_tol=1e-6):
+                self.refused[name] = (
+                    f"policy {name} decides at {own:.6g} Hz, the robot expects {rate:.6g} Hz"
+                )
+                del self.policies[name]
 
     def select(self, name: str = "", task: str = "") -> str:
         """Choose the first policy: ``name``, else the first for ``task``, else the first of all.
