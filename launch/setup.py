@@ -21,5 +21,10 @@ setup(
     maintainer_email="maintainers@pwm-deploy.org",
     description="Launch files, parameter files and process start of PWM Deploy.",
     license="Apache-2.0",
-    entry_points={"console_scripts": ["session = pwm_bringup.session:main"]},
+    entry_points={
+        "console_scripts": [
+            "recorder = pwm_bringup.recorder:main",
+            "session = pwm_bringup.session:main",
+        ]
+    },
 )
