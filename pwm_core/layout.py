@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from dataclasses import field as dataclass_field
+from functools import cached_property
 from numbers import Real
 from typing import Any, Generic, TypeVar
 
@@ -21,10 +22,10 @@ import numpy as np
 
 from pwm_core.sources import SOURCES
 
-TRANSFORMS: dict[str, Callable[[float], float]] = {
-    "identity": float,
-    "cos": math.cos,
-    "sin": math.sin,
+TRANSFORMS: dict[str, Callable[[Any], Any]] = {
+    "identity": np.positive,
+    "cos": np.cos,
+    "sin": np.sin,
 }
 INTERPRETATIONS = ("position", "velocity", "effort")
 LATER = {"left_out_at_default": True}
@@ -84,7 +85,7 @@ class ObservationChannel:
 
     def read(self, raw: float) -> float:
         """Return the observation entry for one raw sensor value."""
-        return self.scale * TRANSFORMS[self.transform](raw) + self.offset
+        return float(self.scale * TRANSFORMS[self.transform](raw) + self.offset)
 
 
 @dataclass(frozen=True)
@@ -217,6 +218,27 @@ class ObservationLayout(_Layout[ObservationChannel]):
     def from_json(cls, channels: list[dict[str, Any]]) -> ObservationLayout:
         """Read what :meth:`to_json` wrote; ``ValueError`` for anything else."""
         return cls(tuple(_read(ObservationChannel, channel) for channel in channels))
+
+    def read(self, raw: np.ndarray) -> np.ndarray:
+        """Return the observation ``[O]``, float32, for one raw sensor value per channel ``[O]``."""
+        values = np.array(raw, np.float64)
+        for transform, entries in self._transformed:
+            values[entries] = transform(values[entries])
+        return (self._scale * values + self._offset).astype(np.float32)
+
+    @cached_property
+    def _transformed(self) -> list[tuple[Callable[[Any], Any], np.ndarray]]:
+        used = np.array([channel.transform for channel in self.channels])
+        plain = ObservationChannel.transform
+        return [(TRANSFORMS[name], np.flatnonzero(used == name)) for name in set(used) - {plain}]
+
+    @cached_property
+    def _scale(self) -> np.ndarray:
+        return np.array([channel.scale for channel in self.channels], np.float64)
+
+    @cached_property
+    def _offset(self) -> np.ndarray:
+        return np.array([channel.offset for channel in self.channels], np.float64)
 
 
 class ActionLayout(_Layout[ActionChannel]):
