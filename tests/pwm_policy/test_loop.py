@@ -4,10 +4,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from pwm_core.layout import ActionLayout
 from pwm_core.tasks import get_task
 from pwm_export.bundle import Bundle
 from pwm_policy.guard import ActionGuard
@@ -22,7 +25,9 @@ ACTION = get_task("cartpole-balance").action
 class Rig:
     """A loop whose commands are collected."""
 
-    def __init__(self, bundle: Bundle, trigger: str, stale_timeout: float) -> None:
+    def __init__(
+        self, bundle: Bundle, trigger: str, stale_timeout: float, guard: ActionGuard
+    ) -> None:
         self.slot, self.statistics = PolicySlot(), LoopStatistics()
         self.slot.start(bundle.name, bundle)
         self.commands: list[Command] = []
@@ -34,7 +39,7 @@ class Rig:
         self.loop = ControlLoop(
             LoopSettings(trigger, 0.02, stale_timeout),
             self.slot,
-            ActionGuard(ACTION),
+            guard,
             self.statistics,
             Inbox(),
             self._emit,
@@ -67,16 +72,36 @@ class Rig:
             return next((c for c in self.commands if condition(c)), None)
 
         with self._grown:
-            assert self._grown.wait_for(found, timeout=10), self.commands
-            return found()
+            command = self._grown.wait_for(found, timeout=10)
+            assert command, self.commands
+            return command
+
+    def put_until(self, step: int, condition: Callable[[Command], bool]) -> Command:
+        """Put observations from ``step`` on until a command fits: a busy machine lets some get
+        stale.
+        """
+        for number in range(step, step + 200):
+            count = len(self.commands)
+            self.put(number)
+            self.wait(lambda c, count=count: len(self.commands) > count)  # type: ignore[misc]
+            if any(condition(c) for c in self.commands):
+                return self.wait(condition)
+        raise AssertionError(self.commands)
 
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Rig]]:
     rigs: list[Rig] = []
 
-    def make(bundle: Bundle, trigger: str = "observation", stale_timeout: float = 30.0) -> Rig:
-        rigs.append(Rig(bundle, trigger, stale_timeout))
+    def make(
+        bundle: Bundle,
+        trigger: str = "observation",
+        stale_timeout: float = 30.0,
+        **changes: Any,
+    ) -> Rig:
+        """``changes`` of the actuator's contract."""
+        action = ActionLayout((replace(ACTION.channels[0], **changes),))
+        rigs.append(Rig(bundle, trigger, stale_timeout, ActionGuard(action, 0.02)))
         return rigs[-1]
 
     yield make
@@ -123,8 +148,7 @@ def test_a_stale_observation_is_held_then_made_safe(start, right: Bundle) -> Non
     assert len(held) > 1
     assert {float(c.values[0]) for c in held} == {1.0}
     assert rig.statistics.snapshot()["stale_inputs"] > 1
-    rig.put(2)
-    assert not rig.wait(lambda c: c.observation_step == 2 and not c.safe).safe
+    rig.put_until(2, lambda c: c.observation_step >= 2 and not c.safe)
 
 
 def test_an_output_that_is_not_finite_becomes_safe(start, make_bundle) -> None:
@@ -171,14 +195,8 @@ def test_a_held_action_keeps_the_name_of_its_policy(start, right: Bundle, make_b
     count = len(rig.commands)
     rig.wait(lambda c: len(rig.commands) > count + 1)
     assert {(c.policy, float(c.values[0])) for c in rig.commands} == {("right", 1.0)}
-    step = 1
-    while not any(c.policy == "left" for c in rig.commands):  # a busy machine lets some get stale
-        step += 1
-        assert step < 200
-        count = len(rig.commands)
-        rig.put(step)
-        rig.wait(lambda c, count=count: len(rig.commands) > count)
-    assert rig.wait(lambda c: c.policy == "left").values == pytest.approx([-1.0])
+    swapped = rig.put_until(2, lambda c: c.policy == "left")
+    assert swapped.values == pytest.approx([-1.0])
 
 
 def test_a_failure_ends_with_the_safe_action(start, right: Bundle) -> None:
@@ -220,3 +238,95 @@ def test_each_tick_is_watched_with_the_command_that_was_sent(start, right: Bundl
     rig.loop.stop()
     safe = float(ACTION.safe[0])
     assert rig.watched == [(1.0, 1.0, True), (-1.0, -1.0, True), (0.5, safe, True)]
+
+
+RATE = 6.25
+STEP = RATE * 0.02
+"""What a command may change by from one to the next; exact in binary."""
+
+
+def jumps(commands: list[Command], before: float) -> np.ndarray:
+    """Return the changes from one command to the next, the first from ``before``."""
+    return np.abs(np.diff([before, *(float(c.values[0]) for c in commands)]))
+
+
+def test_the_first_command_comes_from_the_safe_action_at_the_rate(start, right: Bundle) -> None:
+    rig = start(right, rate=RATE)
+    for step in range(1, 13):
+        rig.put(step)
+        rig.wait(lambda c, step=step: c.observation_step == step)
+    first = [float(c.values[0]) for c in rig.commands[:3]]
+    assert first == pytest.approx([STEP, 2 * STEP, 3 * STEP])
+    assert rig.commands[-1].values == pytest.approx([1.0])
+    assert rig.statistics.snapshot()["rate_limited_actions"] >= 7
+
+
+@pytest.mark.parametrize("blend_seconds", [0.0, 0.05, 30.0])
+def test_no_swap_jumps_by_more_than_the_rate(
+    start, right: Bundle, make_bundle, blend_seconds: float
+) -> None:
+    rig = start(right, rate=RATE)
+    left = Bundle.load(make_bundle("left", (-20.0, 0, 0, 0, 0)))
+    for step in range(1, 61):
+        if step % 15 == 0:
+            swapped_to = left if step % 30 else right
+            rig.slot.swap(swapped_to.name, swapped_to, blend_seconds)
+        rig.put(step)
+        rig.wait(lambda c, step=step: c.observation_step == step)
+    assert {c.policy for c in rig.commands} == {"left", "right"}
+    assert 0.5 * STEP < jumps(rig.commands, 0.0).max() <= STEP + 1e-9
+
+
+def test_an_effort_is_safe_at_once_whatever_its_rate(start, right: Bundle) -> None:
+    rig = start(right, rate=RATE)
+    for step in range(1, 6):
+        rig.put(step)
+        rig.wait(lambda c, step=step: c.observation_step == step)
+    rig.emergency_stop.set()
+    rig.put(6)
+    stopped = rig.wait(lambda c: c.observation_step == 6)
+    assert (stopped.safe, float(stopped.values[0])) == (True, 0.0)
+    rig.emergency_stop.clear()
+    rig.put(7)
+    released = rig.wait(lambda c: c.observation_step == 7)
+    assert released.values == pytest.approx([STEP]), "from the safe action on, at the rate"
+
+
+def test_a_position_goes_to_the_safe_one_at_its_rate_and_arrives(start, right: Bundle) -> None:
+    rig = start(right, rate=RATE, interpretation="position")
+    for step in range(1, 6):
+        rig.put(step)
+        rig.wait(lambda c, step=step: c.observation_step == step)
+    rig.loop.stop()
+    assert [c.safe for c in rig.commands] == [False] * 5 + [True] * 5
+    assert rig.commands[-1].values == pytest.approx([0.0])
+    assert jumps(rig.commands, 0.0).max() <= STEP + 1e-9
+
+
+def test_what_training_never_saw_is_named_and_counted_but_never_stops(start, make_bundle) -> None:
+    seen = {"low": [-1.0] * 5, "high": [1.0] * 5}
+    bundle = Bundle.load(make_bundle("right", (20.0, 0, 0, 0, 0), observation_range=seen))
+    rig = start(bundle)
+    for step, value in ((1, 1.0), (2, 5.0), (3, 1.01)):
+        rig.put(step, value)
+        assert not rig.wait(lambda c, step=step: c.observation_step == step).safe
+        names = rig.loop.out_of_range
+        assert names == ((bundle.observation.names[0],) if value == 5.0 else ())
+    assert rig.statistics.snapshot()["out_of_range_inputs"] == 1
+
+
+def test_a_policy_that_takes_too_long_misses_ticks_and_is_still_heard(
+    start, right: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = start(right, "clock")
+    act = Bundle.act
+
+    def slow(bundle: Bundle, observation: np.ndarray) -> np.ndarray:
+        threading.Event().wait(0.07)
+        return act(bundle, observation)
+
+    monkeypatch.setattr(Bundle, "act", slow)
+    late = rig.put_until(1, lambda c: not c.safe)
+    assert late.values == pytest.approx([1.0])
+    rig.wait(lambda c: c.sequence > late.sequence)
+    assert rig.statistics.snapshot()["missed_ticks"] >= 2

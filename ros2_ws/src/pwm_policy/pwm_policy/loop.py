@@ -20,6 +20,11 @@ FRESH_PERIODS = 1.5
 PHASE = 0.15
 """A clock-triggered tick follows the arrival of observations by this part of a control step."""
 
+LANDING_SECONDS = 3.0
+"""A loop that ends gives positions with a rate this long to reach the safe action."""
+OUT_OF_RANGE = 0.05
+"""An observation entry this part of its training range outside of it is out of range."""
+
 
 @dataclass(frozen=True)
 class Command:
@@ -53,6 +58,8 @@ class LoopSettings:
 class ControlLoop(threading.Thread):
     """Ticks until stopped; the last command it emits is the safe action.
 
+    Commands change by no more than the guard allows, blends between policies included.
+
     ``emit`` publishes a command. ``swapped`` hears of the first action after each swap.
     ``failed`` hears of an exception in the loop, which has ended it. ``watch`` sees after each
     tick the observation ``[O]``, the command ``[A]`` sent, and whether the observation was fresh.
@@ -81,6 +88,9 @@ class ControlLoop(threading.Thread):
         self._emergency_stop, self._watch = emergency_stop, watch
         self._stopped = threading.Event()
         self._held: Decision | None = None
+        self._sent = guard.rest
+        self.out_of_range: tuple[str, ...] = ()
+        """Entries of the last decision's observation that are outside the training range."""
 
     def run(self) -> None:
         try:
@@ -91,13 +101,22 @@ class ControlLoop(threading.Thread):
         except Exception as error:  # whatever it is, the robot must not keep the last command
             self._failed(error)
         finally:
-            self._emit(self._safe_command(self.inbox.newest))
+            self._land()
 
     def stop(self) -> None:
         """End the loop; returns when the safe action has been emitted."""
         self._stopped.set()
         self.inbox.close()
         self.join(timeout=5.0)
+
+    def _land(self) -> None:
+        """Emit the safe action until every position has reached it."""
+        end = time.monotonic() + LANDING_SECONDS
+        while True:
+            self._emit(self._safe_command(self.inbox.newest))
+            if np.array_equal(self._sent, self._guard.rest) or time.monotonic() > end:
+                return
+            time.sleep(self._settings.control_step)
 
     def _run_on_clock(self) -> None:
         self._wait_for_first()
@@ -155,21 +174,37 @@ class ControlLoop(threading.Thread):
         started = time.perf_counter()
         action = policy.act(sample.data, now)
         self._statistics.inference(time.perf_counter() - started)
+        self._compare_with_training(policy, sample.data)
         if not np.isfinite(action).all():
             self._statistics.count("invalid_outputs")
             return None
-        limited, moved = self._guard.limit(action)
-        if moved:
+        limited = self._guard.limit(action, self._sent)
+        if limited.clipped:
             self._statistics.count("limited_actions")
-        return policy, limited
+        if limited.slowed:
+            self._statistics.count("rate_limited_actions")
+        return policy, limited.values
+
+    def _compare_with_training(self, policy: ActivePolicy, observation: np.ndarray) -> None:
+        """Note what the policy never saw; it goes on, for it may well cope."""
+        known = policy.bundle.observation_range
+        if known is None:
+            self.out_of_range = ()
+            return
+        outside = np.flatnonzero(known.excess(observation) > OUT_OF_RANGE)
+        self.out_of_range = tuple(policy.bundle.observation.names[entry] for entry in outside)
+        if self.out_of_range:
+            self._statistics.count("out_of_range_inputs")
 
     def _safe_command(self, sample: Sample | None) -> Command:
         self._statistics.count("safe_actions")
-        return self._command(self._slot.acting, sample, self._guard.safe, safe=True)
+        values = self._guard.towards_safe(self._sent)
+        return self._command(self._slot.acting, sample, values, safe=True)
 
     def _command(
         self, policy: ActivePolicy, sample: Sample | None, values: np.ndarray, safe: bool
     ) -> Command:
         self.sequence += 1
+        self._sent = values
         step = sample.step if sample else 0
         return Command(policy.name, policy.epoch, self.sequence, step, values, safe)
