@@ -19,6 +19,7 @@ import onnxruntime
 
 from pwm_core.errors import PwmError
 from pwm_core.layout import ActionLayout, ObservationLayout
+from pwm_export.monitor import RECORD, Monitor, stored_graph
 
 SCHEMA_VERSION = 1
 METADATA_KEY = "pwm_bundle"
@@ -94,6 +95,8 @@ class Bundle:
     """Where it was read."""
     session: onnxruntime.InferenceSession
     """ONNX Runtime session on one thread."""
+    monitor: Monitor | None = None
+    """World-model monitor; None where the bundle has none."""
 
     @classmethod
     def load(cls, path: str | Path) -> Bundle:
@@ -124,6 +127,7 @@ class Bundle:
             sha256=hashlib.sha256(content).hexdigest(),
             path=path,
             session=session,
+            monitor=_monitor(session, metadata, observation.size, action.size),
         )
         bundle._warm_up()
         return bundle
@@ -243,6 +247,22 @@ def _range(metadata: dict[str, Any], size: int) -> ObservationRange | None:
     if low.shape != (size,) or high.shape != (size,) or not (low <= high).all():
         raise BundleError(f"{RANGE} needs low <= high for {size} entries, got {low} and {high}")
     return ObservationRange(low, high)
+
+
+def _monitor(
+    session: onnxruntime.InferenceSession,
+    metadata: dict[str, Any],
+    observations: int,
+    commands: int,
+) -> Monitor | None:
+    record = metadata.get(RECORD)
+    if record is None:
+        return None
+    try:
+        graph = stored_graph(session.get_modelmeta().custom_metadata_map, record)
+        return Monitor.of(_session(graph), record, observations, commands)
+    except ValueError as error:  # a BundleError of the session is one too
+        raise BundleError(f"world-model monitor: {error}") from error
 
 
 def _control_step(metadata: dict[str, Any]) -> float:

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The world-model monitor of a bundle: does the robot still move as its world model predicts?
+
+A second graph maps an observation and the command sent to two points of whitened latent space:
+``seen``, where the robot is, and ``expected``, where it will be a decision later. How far apart
+they lie when that decision has passed is the one-step latent prediction error. The graph lives in
+the metadata of the bundle's ONNX file, so that the policy's own graph stays as it is.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import math
+import statistics
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+RECORD = "monitor"
+"""Key of the calibration in the bundle's metadata."""
+GRAPH_KEY = "pwm_monitor"
+"""Key of the graph, an ONNX model in base64, in the model's ``metadata_props``."""
+INPUTS, OUTPUTS = ("observation", "command"), ("seen", "expected")
+WARM_UP_RUNS = 3
+
+
+def stored_graph(properties: Mapping[str, str], record: Any) -> bytes:
+    """Return the graph that ``record`` describes; ``ValueError`` when it is not the one stored."""
+    if not isinstance(record, dict):
+        raise ValueError(f"its calibration is {record!r}, expected an object")
+    if GRAPH_KEY not in properties:
+        raise ValueError(f"it is calibrated, but its graph {GRAPH_KEY!r} is missing")
+    try:
+        graph = base64.b64decode(properties[GRAPH_KEY], validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"its graph is damaged: {error}") from error
+    digest = hashlib.sha256(graph).hexdigest()
+    if digest != record.get("sha256"):
+        raise ValueError(
+            f"its graph is damaged: SHA-256 is {digest[:12]}…, "
+            f"the calibration says {str(record.get('sha256'))[:12]}…"
+        )
+    return graph
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """The graph and what is normal for the policy it came with."""
+
+    window: int
+    """Decisions over which errors are judged together."""
+    threshold: float
+    """Windowed error that a nominal run reaches once in ``record["false_alarm_minutes"]``."""
+    record: dict[str, Any]
+    """The whole calibration, as stored."""
+    session: onnxruntime.InferenceSession
+    """ONNX Runtime session on one thread."""
+
+    @classmethod
+    def of(
+        cls,
+        session: onnxruntime.InferenceSession,
+        record: dict[str, Any],
+        observations: int,
+        commands: int,
+    ) -> Monitor:
+        """Return the warmed-up monitor; ``ValueError`` says why it does not fit the policy."""
+        _check_sizes(session, observations, commands)
+        window, threshold = record.get("window"), record.get("threshold")
+        if not isinstance(window, int) or window < 1:
+            raise ValueError(f"its window is {window!r}, expected a number of decisions")
+        if not isinstance(threshold, float) or not 0 < threshold < math.inf:
+            raise ValueError(f"its threshold is {threshold!r}, expected a number above 0")
+        monitor = cls(window, threshold, record, session)
+        try:
+            for _ in range(WARM_UP_RUNS):
+                monitor.look(np.zeros(observations), np.zeros(commands))
+        except Exception as error:  # ONNX Runtime raises its own, undocumented classes
+            raise ValueError(f"its graph does not run: {error}") from error
+        return monitor
+
+    def look(self, observation: np.ndarray, command: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return ``seen [K]`` and ``expected [K]`` for ``[O]`` and ``[A]``, both in raw units."""
+        given = (observation, command)
+        feed = {
+            name: np.asarray(value, np.float32)[None]
+            for name, value in zip(INPUTS, given, strict=True)
+        }
+        seen, expected = self.session.run(OUTPUTS, feed)
+        return seen[0], expected[0]
+
+
+class Detector:
+    """Novelty of a running robot: windowed prediction error over the calibrated threshold.
+
+    The window's median is judged, so that no single odd observation (a lost message, a reset)
+    counts. An error that is not known counts as none.
+    """
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+        self._errors: deque[float] = deque(maxlen=monitor.window)
+        self._expected: np.ndarray | None = None
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget everything, as when another policy takes over."""
+        self._errors.extend([0.0] * self._monitor.window)
+        self._expected = None
+
+    def interrupt(self) -> None:
+        """The next observation does not follow from the last one by one decision."""
+        self._expected = None
+
+    def observe(self, observation: np.ndarray, command: np.ndarray) -> float:
+        """Return the novelty after ``observation [O]``, which ``command [A]`` answers.
+
+        Above 1 it has left what the calibration saw.
+        """
+        seen, expected = self._monitor.look(observation, command)
+        if self._expected is not None:
+            self._errors.append(float(np.linalg.norm(seen - self._expected)))
+        self._expected = expected
+        return statistics.median(self._errors) / self._monitor.threshold
+
+
+def _check_sizes(
+    session: onnxruntime.InferenceSession, observations: int, commands: int
+) -> None:
+    found = {value.name: value.shape[-1] for value in session.get_inputs()}
+    wanted = dict(zip(INPUTS, (observations, commands), strict=True))
+    if found != wanted:
+        raise ValueError(f"its graph takes {found}, the policy has {wanted}")
+    names = tuple(value.name for value in session.get_outputs())
+    if names != OUTPUTS:
+        raise ValueError(f"its graph returns {names}, expected {OUTPUTS}")
