@@ -4,47 +4,84 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from pwm_interfaces.msg import Observation
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy, qos_profile_sensor_data
+from rclpy.subscription import Subscription
 
+from pwm_core.sources import JOINT_STATES, SOURCES, WHOLE_OBSERVATION, Kind
 from pwm_export.bundle import Bundle
+from pwm_policy.assembly import Assembler
+from pwm_policy.cadence import Cadence
 from pwm_policy.guard import ObservationGuard
-from pwm_policy.inbox import Inbox, Sample
+from pwm_policy.inbox import AssemblingInbox, Inbox, Moment, Sample
 from pwm_policy.loop_statistics import LoopStatistics
+from pwm_policy.sources import SENSORS, MessageError
 
 NEWEST = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 
 
-class Inputs:
-    """Takes the topic ``observation`` from construction to :meth:`destroy`.
+class Inputs(ABC):
+    """Listens to topics from construction to :meth:`destroy`.
 
-    Messages are ignored except between :meth:`open` and :meth:`close`.
+    Inboxes are filled only between :meth:`open` and :meth:`close`.
     """
 
-    def __init__(self, node: Node, bundle: Bundle, statistics: LoopStatistics) -> None:
+    def __init__(self, node: Node, statistics: LoopStatistics) -> None:
         self._node, self._statistics = node, statistics
-        self._guard = ObservationGuard(bundle.observation)
-        self._inbox: Inbox | None = None
-        self._subscription = node.create_subscription(
-            Observation, "observation", self._on_observation, NEWEST
-        )
+        self._subscriptions: list[Subscription] = []
 
+    @abstractmethod
     def open(self) -> Inbox:
-        """Return an empty inbox that is filled from now on."""
-        self._inbox = Inbox()
-        return self._inbox
+        """Return an inbox that is filled from now on; an episode begins."""
 
+    @abstractmethod
     def close(self) -> None:
         """Fill no inbox any more."""
-        self._inbox = None
+
+    @abstractmethod
+    def lack(self) -> str:
+        """Return what an observation waits for, in words."""
 
     def destroy(self) -> None:
         """Leave the topics."""
         self.close()
-        self._node.destroy_subscription(self._subscription)
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+
+    def _subscribe(self, kind: type, topic: str, listen: Callable, qos: QoSProfile) -> None:
+        self._subscriptions.append(self._node.create_subscription(kind, topic, listen, qos))
+
+    def _refuse(self, topic: str, objection: str) -> None:
+        self._statistics.count("refused_inputs")
+        self._node.get_logger().warning(f"{topic} ignored: {objection}", throttle_duration_sec=1.0)
+
+
+class ObservationInputs(Inputs):
+    """The topic ``observation``: the whole vector, as a simulator knows it."""
+
+    def __init__(self, node: Node, bundle: Bundle, statistics: LoopStatistics) -> None:
+        super().__init__(node, statistics)
+        self._guard = ObservationGuard(bundle.observation)
+        self._inbox: Inbox | None = None
+        self._subscribe(Observation, WHOLE_OBSERVATION.topic, self._on_observation, NEWEST)
+
+    def open(self) -> Inbox:
+        self._inbox = Inbox()
+        return self._inbox
+
+    def close(self) -> None:
+        self._inbox = None
+
+    def lack(self) -> str:
+        return WHOLE_OBSERVATION.topic
 
     def _on_observation(self, message: Observation) -> None:
         inbox = self._inbox
@@ -54,9 +91,82 @@ class Inputs:
         data = np.array(message.data, np.float32)
         objection = self._guard.objection(message.layout_hash, data)
         if objection:
-            self._statistics.count("refused_inputs")
-            self._node.get_logger().warning(
-                f"observation ignored: {objection}", throttle_duration_sec=1.0
-            )
+            self._refuse(WHOLE_OBSERVATION.topic, objection)
+        else:
+            inbox.put(Sample(message.step, data, arrived))
+
+
+class SensorInputs(Inputs):
+    """The topics that the bundle's layout names; observations are assembled of them by name.
+
+    Joint states set the pace of a loop that is triggered by observations (without any: the first
+    other measurement). Where a simulator publishes ``observation``, its step and episode are heard,
+    so that actions can answer a step and no history crosses a reset; its numbers are not.
+    """
+
+    def __init__(self, node: Node, bundle: Bundle, statistics: LoopStatistics) -> None:
+        """Raises ``ContractError`` when no topic can give what the bundle asks for."""
+        super().__init__(node, statistics)
+        timeout = float(node.get_parameter("command_timeout").value)
+        self._assembler = Assembler(bundle.observation, bundle.action, timeout)
+        self._control_step = bundle.control_step
+        self._inbox: AssemblingInbox | None = None
+        self._step = 0
+        self._pace = _pace(self._assembler.topics)
+        self._subscribe(Observation, WHOLE_OBSERVATION.topic, self._on_moment, NEWEST)
+        for topic in self._assembler.topics:
+            listen = partial(self._on_message, topic)
+            self._subscribe(SENSORS[topic].message, topic, listen, qos_profile_sensor_data)
+
+    def open(self) -> Inbox:
+        self._cadence = Cadence(self._control_step)
+        self._inbox = AssemblingInbox(self._assembler, self._step)
+        return self._inbox
+
+    def close(self) -> None:
+        if self._inbox is not None and self._inbox.newest is not None:
+            self._step = self._inbox.newest.step
+        self._inbox = None
+
+    def lack(self) -> str:
+        missing = self._assembler.missing()
+        if missing:
+            return f"never heard {', '.join(missing)}"
+        reading, arrived = self._assembler.oldest()
+        return f"{reading} is {time.monotonic() - arrived:.2f} s old"
+
+    def _on_message(self, topic: str, message: Any) -> None:
+        arrived = time.monotonic()
+        try:
+            objection = self._assembler.hear(topic, SENSORS[topic].read(message), arrived)
+        except MessageError as error:
+            objection = str(error)
+        if objection:
+            self._refuse(topic, objection)
             return
-        inbox.put(Sample(message.step, data, arrived))
+        if self._assembler.missing():
+            self._node.get_logger().warning(self.lack(), throttle_duration_sec=5.0)
+        if topic == self._pace and self._inbox is not None:
+            beat = self._cadence.hear(_seconds(message.header.stamp))
+            if beat is not None:
+                self._inbox.heard(arrived, beat.repeated)
+
+    def _on_moment(self, message: Observation) -> None:
+        if self._inbox is not None:
+            self._inbox.mark(Moment(message.step, message.episode))
+
+
+INPUTS: dict[str, Callable[[Node, Bundle, LoopStatistics], Inputs]] = {
+    "observation": ObservationInputs,
+    "sensors": SensorInputs,
+}
+"""By value of the parameter ``observation_source``."""
+
+
+def _pace(topics: tuple[str, ...]) -> str:
+    measured = [topic for topic in topics if SOURCES[topic].kind is Kind.MEASUREMENT]
+    return JOINT_STATES.topic if JOINT_STATES.topic in measured else measured[0]
+
+
+def _seconds(stamp: Time) -> float:
+    return stamp.sec + stamp.nanosec * 1e-9

@@ -139,14 +139,19 @@ class ControlLoop(threading.Thread):
             self.inbox.wait(0, 0.5)
 
     def _run_on_observations(self) -> None:
-        """An arrival is fresh however late this thread wakes: lockstep must stay reproducible."""
+        """An arrival is fresh however late this thread wakes: lockstep must stay reproducible.
+
+        Of several sensors none may be older than the arrival by more than a stale observation is.
+        """
         self._wait_for_first()
-        seen = 0
+        seen, period = 0, self._settings.control_step
         while not self._stopped.is_set():
             arrivals = self.inbox.wait(seen, self._settings.stale_timeout)
             if not self._stopped.is_set():
-                now, fresh = time.monotonic(), arrivals > seen
-                self._tick(self.inbox.take(now, again=not fresh), now, fresh)
+                now, arrived = time.monotonic(), arrivals > seen
+                sample = self.inbox.take(now, again=not arrived)
+                lag = self.inbox.arrived - sample.arrived
+                self._tick(sample, now, fresh=arrived and lag <= FRESH_PERIODS * period)
             seen = arrivals
 
     def _tick(self, sample: Sample, now: float, fresh: bool) -> None:

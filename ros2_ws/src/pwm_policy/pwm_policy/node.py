@@ -27,8 +27,9 @@ from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
 
 from pwm_policy import parameters
+from pwm_policy.assembly import ContractError
 from pwm_policy.guard import ActionGuard
-from pwm_policy.inputs import Inputs
+from pwm_policy.inputs import INPUTS, Inputs
 from pwm_policy.limits import LimitsError, narrowed
 from pwm_policy.loop import Command, ControlLoop, LoopSettings
 from pwm_policy.loop_statistics import LoopStatistics
@@ -42,7 +43,7 @@ from pwm_policy.trust import TrustList
 STREAM = QoSProfile(depth=50)
 RELIABLE = QoSProfile(depth=10)
 LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
-REFUSALS = (PolicyError, LimitsError)
+REFUSALS = (PolicyError, LimitsError, ContractError)
 """Why a node cannot be configured."""
 LAST_WORD_SECONDS = 0.5
 """How long a node that stops waits for the receivers to have its safe action."""
@@ -113,7 +114,8 @@ class PolicyNode(LifecycleNode):
         self._action_guard = ActionGuard(limited, bundle.control_step)
         self._slot.start(name, bundle)
         self._names = bundle.action.names
-        self._inputs = Inputs(self, bundle, self._statistics)
+        source = self.get_parameter("observation_source").value
+        self._inputs = INPUTS[source](self, bundle, self._statistics)
         self._policies.registry = registry
         return registry
 
@@ -261,7 +263,8 @@ class PolicyNode(LifecycleNode):
         sample = self._loop.inbox.newest
         timeout = float(self.get_parameter("stale_timeout").value)
         if sample is None or time.monotonic() - sample.arrived > timeout:
-            return DiagnosticStatus.WARN, "no fresh observation: safe action"
+            lack = self._inputs.lack() if self._inputs is not None else "observation"
+            return DiagnosticStatus.WARN, f"no fresh observation ({lack}): safe action"
         if self._loop.out_of_range:
             entries = ", ".join(self._loop.out_of_range)
             return DiagnosticStatus.WARN, f"outside of what the policy was trained on: {entries}"

@@ -8,6 +8,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 TRIGGERS = ("clock", "observation")
+OBSERVATION_SOURCES = ("observation", "sensors")
 
 
 def declare(node: Node) -> None:
@@ -53,8 +54,30 @@ def declare(node: Node) -> None:
         "YAML file of narrower limits, per actuator any of low, high, rate; empty: the bundle's "
         "alone. Read by `configure`.",
     )
+    _declare_inputs(node)
     _declare(
         node, "autostart", True, "Configure and activate when the node starts.", read_only=True
+    )
+
+
+def _declare_inputs(node: Node) -> None:
+    """Declare where observations come from."""
+    _declare(
+        node,
+        "observation_source",
+        "observation",
+        "observation: the whole vector from the topic of this name (a simulator); sensors: "
+        "assembled by name from joint_states, imu/data and what else the bundle names. Read by "
+        "`configure`.",
+        additional_constraints=f"one of {', '.join(OBSERVATION_SOURCES)}",
+    )
+    _declare(
+        node,
+        "command_timeout",
+        0.5,
+        "A velocity command (cmd_vel) counts as zero this many seconds after it arrived. Read by "
+        "`configure`.",
+        floating_point_range=[FloatingPointRange(from_value=0.01, to_value=3600.0)],
     )
 
 
