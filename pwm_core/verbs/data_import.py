@@ -50,4 +50,7 @@ class DataImport:
             return module.TdMpc2File(file, self.task)
         if self.format == "minari":
             return module.MinariDataset(file, self.task, self.control_step)
-        return module.McapBag(file)
+        bag = module.McapBag(file)
+        for cut in bag.unclosed:
+            print(f"{cut} was not closed: read to its end, `mcap recover` restores its index")
+        return bag

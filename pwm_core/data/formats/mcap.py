@@ -4,10 +4,13 @@
 A decision is an observation, the first action whose ``observation_step`` names it, and the next
 observation, which says the reward and whether the episode ended. Where a message is missing (the
 recorder lost it, or a controller was late) the episode is split: what was applied is not guessed.
+Of a file whose recorder was killed, what it had flushed is read.
 """
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mcap.exceptions import McapError
-from mcap.reader import make_reader
+from mcap.exceptions import EndOfFile, McapError
+from mcap.reader import NonSeekingReader, make_reader
 from mcap_ros2.decoder import DecoderFactory
 
 from pwm_core.data.dataset import TaskInfo, Trajectory
@@ -25,6 +28,8 @@ from pwm_core.tasks import get_task
 
 OBSERVATION = "pwm_interfaces/msg/Observation"
 ACTION = "pwm_interfaces/msg/Action"
+MAGIC = b"\x89MCAP0\r\n"
+"""First and last bytes of a file that was closed."""
 LATENESS = 8
 """Observations within which the answer to one is expected in the bag."""
 ANSWERS_KEPT = 64
@@ -36,9 +41,11 @@ class McapBag:
     def __init__(self, path: Path) -> None:
         """Read ``path`` once to count its episodes; memory holds one of them."""
         self.path, self.name = path, path.stem
-        self._files = sorted(path.glob("*.mcap")) if path.is_dir() else [path]
+        self._files = sorted(path.glob("*.mcap"), key=_number) if path.is_dir() else [path]
         if not self._files:
             raise FormatError(f"{path} holds no .mcap file")
+        self.unclosed = [file for file in self._files if not _is_closed(file)]
+        """Files whose recorder was killed: what they end with may be missing."""
         self._infos: dict[str, TaskInfo] = {}
         self._read = {OBSERVATION: 0, ACTION: 0}
         self.episodes = sum(1 for _ in self._pieces())
@@ -83,11 +90,11 @@ class McapBag:
         for file in self._files:
             try:
                 with open(file, "rb") as stream:
-                    yield from _decoded(stream)
+                    cut = file in self.unclosed
+                    yield from (_decoded_to_the_end(stream) if cut else _decoded(stream))
             except (McapError, ValueError, EOFError) as error:
                 raise FormatError(
-                    f"{file} is no MCAP file, or was not closed by its recorder "
-                    f"({type(error).__name__}: {error})"
+                    f"{file} is no MCAP file, or damaged ({type(error).__name__}: {error})"
                 ) from error
 
     def _check(self, topic: str, message: Any) -> None:
@@ -194,6 +201,12 @@ def _follows(before: Any, after: Any) -> bool:
     )
 
 
+def _number(file: Path) -> tuple[int, str]:
+    """Order files as they were recorded: rosbag2 ends their names in ``_0``, ``_1`` …, ``_10``."""
+    number = re.search(r"_(\d+)$", file.stem)
+    return (int(number[1]) if number else 0, file.name)
+
+
 def _decoded(stream: Any) -> Iterator[tuple[str, str, Any]]:
     """Yield topic, schema and message of what our nodes say, by the time it was recorded."""
     reader = make_reader(stream, decoder_factories=[DecoderFactory()])
@@ -208,3 +221,18 @@ def _decoded(stream: Any) -> Iterator[tuple[str, str, Any]]:
     for schema, channel, _, message in reader.iter_decoded_messages(topics):
         if schema is not None and schema.name in (OBSERVATION, ACTION):
             yield channel.topic, schema.name, message
+
+
+def _is_closed(file: Path) -> bool:
+    with open(file, "rb") as stream:
+        stream.seek(max(0, file.stat().st_size - len(MAGIC)))
+        return stream.read() == MAGIC
+
+
+def _decoded_to_the_end(stream: Any) -> Iterator[tuple[str, str, Any]]:
+    """Yield the same of a file that has no index, in the order in which it was written."""
+    reader = NonSeekingReader(stream, decoder_factories=[DecoderFactory()])
+    with contextlib.suppress(EndOfFile):
+        for schema, channel, _, message in reader.iter_decoded_messages(log_time_order=False):
+            if schema is not None and schema.name in (OBSERVATION, ACTION):
+                yield channel.topic, schema.name, message

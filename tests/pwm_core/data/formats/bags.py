@@ -27,9 +27,11 @@ def definition(name: str) -> str:
     return (INTERFACES / f"{name}.msg").read_text() + HEADER
 
 
-def write_bag(path: Path, messages: Iterable[tuple[str, str, dict[str, Any]]]) -> Path:
+def write_bag(
+    path: Path, messages: Iterable[tuple[str, str, dict[str, Any]]], chunk_size: int = 2**20
+) -> Path:
     """Write (topic, ``Observation`` or ``Action``, fields) one after the other."""
-    with open(path, "wb") as stream, Writer(stream) as writer:
+    with open(path, "wb") as stream, Writer(stream, chunk_size) as writer:
         kinds = ("Observation", "Action")
         schemas = {
             k: writer.register_msgdef(f"pwm_interfaces/msg/{k}", definition(k)) for k in kinds
