@@ -10,7 +10,7 @@ from typing import Literal
 from pwm_bringup.bringup import Bringup, absolute
 from pwm_bringup.nodes import NodeProcess, Value
 
-TOPICS = ("joint_states", "imu/data", "odom", "cmd_vel")
+TOPICS = ("joint_states", "imu/data", "odom", "cmd_vel", "target")
 """What a bundle's observation can be assembled from, as the policy node calls it."""
 
 
@@ -29,7 +29,9 @@ class RealRobot(Bringup):
     odom_topic: str = "odom"
     """Topic of nav_msgs/Odometry."""
     cmd_vel_topic: str = "cmd_vel"
-    """Topic of the command (geometry_msgs/Twist) that a policy follows."""
+    """Topic of the velocity to follow (geometry_msgs/Twist)."""
+    target_topic: str = "target"
+    """Topic of the point to reach (geometry_msgs/PointStamped)."""
     command_interface: Literal[
         "", "action", "forward_command", "joint_trajectory", "joint_state"
     ] = ""
@@ -37,24 +39,27 @@ class RealRobot(Bringup):
     ros2_control forward command controller; joint_trajectory; joint_state; empty: the parameter
     file's."""
     command_topic: str = ""
-    """Topic of the commands, e.g. forward_position_controller/commands; empty: the parameter
-    file's."""
+    """Topic of the commands; empty: the parameter file's, or one below the controller's name."""
     controller: str = ""
-    """ros2_control controller whose parameter `joints` gives the order of forward_command; empty:
-    the parameter file's, or that of joints."""
+    """ros2_control controller to ask for its joints, whose order forward_command needs; empty: the
+    parameter file's."""
     joints: tuple[str, ...] = ()
-    """Order of the joints in forward_command, separated by commas; empty: the parameter file's, or
-    the controller's."""
+    """Joints of a receiver that cannot be asked, in its order, separated by commas; empty: the
+    parameter file's."""
     rate: float | None = None
-    """Rate in Hz that the robot expects: bundles of another rate are refused; empty: any."""
+    """Decisions per second that the robot expects: bundles of another rate are refused; empty: the
+    parameter file's, or any."""
     limits_file: Path | None = None
-    """YAML file of limits of this robot, narrower than the bundle's; empty: the bundle's alone."""
+    """YAML file of limits narrower than the bundle's; empty: the parameter file's, or none."""
     dry_run: bool = False
     """Publish commands only below shadow/, so that nothing moves."""
 
     def robot_nodes(self) -> list[NodeProcess]:
         """Return the policy node; the robot's own drivers and controllers run already."""
-        names = (self.joint_states_topic, self.imu_topic, self.odom_topic, self.cmd_vel_topic)
+        names = (
+            *(self.joint_states_topic, self.imu_topic, self.odom_topic),
+            *(self.cmd_vel_topic, self.target_topic),
+        )
         moved = tuple((old, new) for old, new in zip(TOPICS, names, strict=True) if old != new)
         return [self.policy_node(self._parameters(), moved)]
 

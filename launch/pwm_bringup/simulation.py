@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pwm_bringup.bringup import CLOCK, Bringup
+from pwm_bringup.bringup import CLOCK, Bringup, absolute
 from pwm_bringup.nodes import NodeProcess, Value
+
+BRIDGE = "mujoco_bridge"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,22 +25,40 @@ class Simulation(Bringup):
     """Task to simulate (`pwm tasks` lists them)."""
     mode: Literal["lockstep", "realtime", "paused"] = "realtime"
     """lockstep: physics waits for the policy; realtime; paused."""
+    interface: Literal["pwm", "ros2_control"] = "pwm"
+    """pwm: the task's observation, with reward; ros2_control: sensors and joint commands only, as
+    on a robot, and the policy node as `robot.launch.py` starts it."""
+    model_file: Path | None = None
+    """MJCF or URDF file to simulate without a task or reward, in place of the task."""
     headless: bool = True
     """Without MuJoCo's viewer window."""
 
     def robot_nodes(self) -> list[NodeProcess]:
         """Return the bridge and the policy node."""
-        bridge: dict[str, Value] = {
+        return [
+            NodeProcess("pwm_mujoco", BRIDGE, self._bridge(), CLOCK),
+            self.policy_node(self._policy()),
+        ]
+
+    def _bridge(self) -> dict[str, Value]:
+        parameters: dict[str, Value] = {
             "task": self.task,
             "mode": self.mode,
+            "interface": self.interface,
             "headless": self.headless,
             "use_sim_time": self.use_sim_time,
         }
-        policy_node: dict[str, Value] = {
-            # In lockstep the simulation waits for the policy: the policy must not wait for a clock.
-            "trigger": "observation" if self.mode == "lockstep" else "clock",
-        }
-        return [
-            NodeProcess("pwm_mujoco", "mujoco_bridge", bridge, CLOCK),
-            self.policy_node(policy_node),
-        ]
+        if self.model_file is not None:
+            parameters["model_file"] = absolute(self.model_file)
+        return parameters
+
+    def _policy(self) -> dict[str, Value]:
+        if self.interface == "ros2_control":
+            return {
+                "observation_source": "sensors",
+                "command_interface": "forward_command",
+                "controller": BRIDGE,
+                "command_topic": "forward_position_controller/commands",
+            }
+        # In lockstep the simulation waits for the policy: the policy must not wait for a clock.
+        return {"trigger": "observation" if self.mode == "lockstep" else "clock"}

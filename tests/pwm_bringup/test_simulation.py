@@ -18,6 +18,22 @@ def test_the_policy_waits_for_the_physics_only_in_lockstep(mode, trigger: str) -
     assert policy.parameters["trigger"] == trigger
 
 
+def test_a_bridge_that_plays_a_robot_is_driven_as_one() -> None:
+    bridge, policy = Simulation(interface="ros2_control").nodes()
+    assert bridge.parameters["interface"] == "ros2_control"
+    assert policy.parameters["observation_source"] == "sensors"
+    assert policy.parameters["command_interface"] == "forward_command"
+    assert policy.parameters["controller"] == bridge.executable, "it tells the order of its joints"
+    assert "trigger" not in policy.parameters, "a robot does not wait"
+
+
+def test_a_model_file_of_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    bridge = Simulation(model_file=Path("arm.xml")).nodes()[0]
+    assert bridge.parameters["model_file"] == str(tmp_path / "arm.xml")
+    assert "model_file" not in Simulation().nodes()[0].parameters
+
+
 def test_a_relative_policy_directory_is_the_callers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
