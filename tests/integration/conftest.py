@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -141,3 +142,41 @@ def listen(session) -> Callable[..., list[Any]]:
         return received
 
     return subscribe
+
+
+@pytest.fixture
+def observe(session, until) -> Iterator[Callable[..., None]]:
+    """Publish observations of cartpole-balance at about 50 Hz; call the result to change them."""
+    from pwm_interfaces.msg import Observation
+
+    from pwm_core.tasks import get_task
+
+    own_hash = get_task("cartpole-balance").observation.hash()
+    publisher = session.create_publisher(Observation, "observation", 10)
+    message = Observation(task="cartpole-balance", layout_hash=own_hash)
+    stopped = threading.Event()
+
+    def publish() -> None:
+        while not stopped.wait(0.02):
+            message.step += 1
+            publisher.publish(message)
+
+    thread = threading.Thread(target=publish, daemon=True)
+
+    def change(data: list[float], layout_hash: str = own_hash) -> None:
+        message.data, message.layout_hash = data, layout_hash
+        if not thread.is_alive():
+            until(lambda: publisher.get_subscription_count(), "the node's subscription")
+            thread.start()
+
+    yield change
+    stopped.set()
+    if thread.is_alive():
+        thread.join(timeout=5)
+
+
+@pytest.fixture
+def actions(listen) -> list:
+    from pwm_interfaces.msg import Action
+
+    return listen(Action, "action")

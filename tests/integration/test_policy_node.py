@@ -5,49 +5,13 @@ from __future__ import annotations
 
 import math
 import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from pwm_core.tasks import get_task
 
 LAYOUT = get_task("cartpole-balance").observation
-
-
-@pytest.fixture
-def observe(session, until) -> Iterator[Callable[..., None]]:
-    """Publish observations at about 50 Hz; the returned function changes what they hold."""
-    from pwm_interfaces.msg import Observation
-
-    publisher = session.create_publisher(Observation, "observation", 10)
-    message = Observation(task="cartpole-balance", layout_hash=LAYOUT.hash())
-    stopped = threading.Event()
-
-    def publish() -> None:
-        while not stopped.wait(0.02):
-            message.step += 1
-            publisher.publish(message)
-
-    thread = threading.Thread(target=publish, daemon=True)
-
-    def change(data: list[float], layout_hash: str = LAYOUT.hash()) -> None:
-        message.data, message.layout_hash = data, layout_hash
-        if not thread.is_alive():
-            until(lambda: publisher.get_subscription_count(), "the node's subscription")
-            thread.start()
-
-    yield change
-    stopped.set()
-    if thread.is_alive():
-        thread.join(timeout=5)
-
-
-@pytest.fixture
-def actions(listen) -> list:
-    from pwm_interfaces.msg import Action
-
-    return listen(Action, "action")
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bundles, commands and figures as ROS messages."""
+"""Bundles and figures as ROS messages."""
 
 from __future__ import annotations
 
@@ -7,26 +7,10 @@ import json
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from pwm_interfaces.msg import Action, PolicyInfo
+from pwm_interfaces.msg import PolicyInfo
 
 from pwm_core.sources import PREVIOUS_ACTION
 from pwm_export.bundle import Bundle
-from pwm_policy.loop import Command
-
-
-def action_message(command: Command, names: tuple[str, ...], stamp: Time) -> Action:
-    """Return a command with the names of its actuators."""
-    message = Action(
-        policy=command.policy,
-        policy_epoch=command.epoch,
-        sequence=command.sequence,
-        observation_step=command.observation_step,
-        safe=command.safe,
-        names=list(names),
-        values=command.values.tolist(),
-    )
-    message.header.stamp = stamp
-    return message
 
 
 def policy_info(name: str, bundle: Bundle) -> PolicyInfo:

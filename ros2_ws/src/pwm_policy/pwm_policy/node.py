@@ -16,10 +16,9 @@ from pathlib import Path
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from pwm_interfaces.msg import Action, PolicyStatus
+from pwm_interfaces.msg import PolicyStatus
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -30,20 +29,20 @@ from pwm_policy import parameters
 from pwm_policy.assembly import ContractError
 from pwm_policy.guard import ActionGuard
 from pwm_policy.inputs import INPUTS, Inputs
+from pwm_policy.joint_commands import CommandError
 from pwm_policy.limits import LimitsError, narrowed
 from pwm_policy.loop import Command, ControlLoop, LoopSettings
 from pwm_policy.loop_statistics import LoopStatistics
-from pwm_policy.messages import action_message, diagnostic_message
+from pwm_policy.messages import diagnostic_message
+from pwm_policy.outputs import Outputs
 from pwm_policy.registry import PolicyError, PolicyRegistry
 from pwm_policy.services import PolicyServices
 from pwm_policy.slot import PolicySlot
 from pwm_policy.trust import TrustList
 
-# Kept for recorders that fall behind, as the bridge does with observations.
-STREAM = QoSProfile(depth=50)
 RELIABLE = QoSProfile(depth=10)
 LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
-REFUSALS = (PolicyError, LimitsError, ContractError)
+REFUSALS = (PolicyError, LimitsError, ContractError, CommandError)
 """Why a node cannot be configured."""
 LAST_WORD_SECONDS = 0.5
 """How long a node that stops waits for the receivers to have its safe action."""
@@ -55,12 +54,13 @@ class PolicyNode(LifecycleNode):
     def __init__(self) -> None:
         super().__init__("policy_node")
         parameters.declare(self)
-        reason = parameters.refusal([self.get_parameter("trigger")])
+        reason = parameters.refusal([self.get_parameter(n) for n in parameters.CHOICES])
         if reason:
             raise ValueError(reason)
         self._slot, self._statistics = PolicySlot(), LoopStatistics()
         self._policies = PolicyServices(self, self._slot, self._publish_status)
         self._inputs: Inputs | None = None
+        self._outputs: Outputs | None = None
         self._loop: ControlLoop | None = None
         self._state_name = "unconfigured"
         self._failure = ""
@@ -76,7 +76,6 @@ class PolicyNode(LifecycleNode):
     def _create_interfaces(self) -> None:
         self._status = self.create_publisher(PolicyStatus, "~/status", LATCHED)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
-        self._actions = self.create_lifecycle_publisher(Action, "action", STREAM)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
         self.create_timer(1.0, self._every_second, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -94,6 +93,8 @@ class PolicyNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         for reason in registry.refused.values():
             self.get_logger().warning(f"refused: {reason}")
+        if self._outputs is not None:
+            self.get_logger().info(f"commands go to {', '.join(self._outputs.topics)}")
         gc.collect()
         gc.freeze()  # a collection of everything loaded would cost a tick
         self._enter("inactive", f"configured with {', '.join(registry.names)}")
@@ -113,7 +114,7 @@ class PolicyNode(LifecycleNode):
         limited = narrowed(bundle.action, Path(limits_file)) if limits_file else bundle.action
         self._action_guard = ActionGuard(limited, bundle.control_step)
         self._slot.start(name, bundle)
-        self._names = bundle.action.names
+        self._outputs = Outputs(self, bundle.action, bundle.control_step)
         source = self.get_parameter("observation_source").value
         self._inputs = INPUTS[source](self, bundle, self._statistics)
         self._policies.registry = registry
@@ -155,9 +156,10 @@ class PolicyNode(LifecycleNode):
     def _forget(self) -> None:
         self._policies.registry = None
         self._slot.clear()
-        if self._inputs is not None:
-            self._inputs.destroy()
-            self._inputs = None
+        for connection in (self._inputs, self._outputs):
+            if connection is not None:
+                connection.destroy()
+        self._inputs = self._outputs = None
 
     def _start_loop(self) -> None:
         assert self._inputs is not None
@@ -182,10 +184,10 @@ class PolicyNode(LifecycleNode):
         self._loop.start()
 
     def _stop_loop(self) -> None:
-        if self._loop is not None and self._inputs is not None:
+        if self._loop is not None and self._inputs is not None and self._outputs is not None:
             self._inputs.close()
             self._loop.stop()
-            self._actions.wait_for_all_acked(Duration(seconds=LAST_WORD_SECONDS))
+            self._outputs.wait_for_receivers(LAST_WORD_SECONDS)
             self._sequence = self._loop.sequence
             self._loop = None
 
@@ -197,8 +199,8 @@ class PolicyNode(LifecycleNode):
     # Control loop
 
     def _publish_action(self, command: Command) -> None:
-        stamp = self.get_clock().now().to_msg()
-        self._actions.publish(action_message(command, self._names, stamp))
+        if self._outputs is not None:
+            self._outputs.publish(command, self.get_clock().now().to_msg())
 
     def _on_first_action(self) -> None:
         latency = self._slot.swap_latency * 1e3
@@ -244,6 +246,7 @@ class PolicyNode(LifecycleNode):
             "state": self._state_name,
             "policy": self._slot.active.name if self._slot.active else "",
             "trigger": self.get_parameter("trigger").value,
+            "commands_to": ", ".join(self._outputs.topics) if self._outputs else "",
             "refused_swaps": self._policies.counts["refused_swaps"],
             "swaps": self._policies.counts["swaps"],
             **self._statistics.snapshot(),

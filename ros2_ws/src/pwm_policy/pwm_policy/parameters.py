@@ -9,6 +9,9 @@ from rclpy.parameter import Parameter
 
 TRIGGERS = ("clock", "observation")
 OBSERVATION_SOURCES = ("observation", "sensors")
+COMMAND_INTERFACES = ("action", "forward_command", "joint_trajectory", "joint_state")
+CHOICES = {"trigger": TRIGGERS, "command_interface": COMMAND_INTERFACES}
+"""What a parameter may be."""
 
 
 def declare(node: Node) -> None:
@@ -54,9 +57,50 @@ def declare(node: Node) -> None:
         "YAML file of narrower limits, per actuator any of low, high, rate; empty: the bundle's "
         "alone. Read by `configure`.",
     )
+    _declare_outputs(node)
     _declare_inputs(node)
     _declare(
         node, "autostart", True, "Configure and activate when the node starts.", read_only=True
+    )
+
+
+def _declare_outputs(node: Node) -> None:
+    """Declare how commands leave."""
+    _declare(
+        node,
+        "command_interface",
+        "action",
+        "What leaves beside Action: action: nothing; forward_command: Float64MultiArray in the "
+        "order of the joints; joint_trajectory: JointTrajectory with one point a control step "
+        "ahead; joint_state: JointState by name. Read by `configure`.",
+        additional_constraints=f"one of {', '.join(COMMAND_INTERFACES)}",
+    )
+    _declare(
+        node,
+        "command_topic",
+        "",
+        "Topic of the command interface; empty: commands, joint_trajectory (both below the "
+        "controller's name) or joint_commands. Read by `configure`.",
+    )
+    _declare(
+        node,
+        "controller",
+        "",
+        "ros2_control controller to ask for its joints and interfaces; empty: none. "
+        "Read by `configure`.",
+    )
+    _declare(
+        node,
+        "joints",
+        [""],
+        "The receiver's joints in its order, for forward_command without a `controller`; [''] for "
+        "none. Read by `configure`.",
+    )
+    _declare(
+        node,
+        "dry_run",
+        False,
+        "Publish all commands below shadow/ instead, so that nothing moves. Read by `configure`.",
     )
 
 
@@ -84,8 +128,9 @@ def _declare_inputs(node: Node) -> None:
 def refusal(parameters: list[Parameter]) -> str:
     """Return why a change of ``parameters`` cannot be made; empty if it can."""
     for parameter in parameters:
-        if parameter.name == "trigger" and parameter.value not in TRIGGERS:
-            return f"trigger {parameter.value!r} is none of {', '.join(TRIGGERS)}"
+        known = CHOICES.get(parameter.name)
+        if known is not None and parameter.value not in known:
+            return f"{parameter.name} {parameter.value!r} is none of {', '.join(known)}"
     return ""
 
 
