@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The policy node on a robot's own topics: observations assembled by name."""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pwm_core.history import previous_commands, with_history
+from pwm_core.layout import ObservationChannel, ObservationLayout
+from pwm_core.tasks import get_task
+from pwm_core.tasks.channels import vector
+
+TASK = get_task("cartpole-balance")
+GAIN = np.array([0.3, -0.2, 0.5, 0.4, -0.1])
+JOINTS = {"slider": (0.4, -0.3), "hinge_1": (0.7, 1.1)}
+SEEN = np.array([0.4, math.cos(0.7), math.sin(0.7), -0.3, 1.1])
+
+
+def channel(topic: str, field: str) -> ObservationChannel:
+    return ObservationChannel(f"base/{topic}/{field}", "1", topic, "base", field)
+
+
+def layout_of(*channels: ObservationChannel) -> dict[str, Any]:
+    """Metadata of a bundle with another observation."""
+    layout = ObservationLayout(channels)
+    return {"observation": layout.to_json(), "observation_hash": layout.hash()}
+
+
+def joint_state(joints: dict[str, tuple[float, float]] = JOINTS, **changes: Any) -> Any:
+    """The joints in any order, among others that have no velocity."""
+    from sensor_msgs.msg import JointState
+
+    said = [*joints.items(), ("gripper", (9.0, math.nan)), ("wheel", (-9.0, math.nan))]
+    random.shuffle(said)
+    fields = {
+        "name": [name for name, _ in said],
+        "position": [position for _, (position, _) in said],
+        "velocity": [velocity for _, (_, velocity) in said],
+    }
+    return JointState(**(fields | changes))
+
+
+@pytest.fixture
+def robot(session, until) -> Iterator[Callable[..., None]]:
+    """Publish what each topic is given to say at about 50 Hz; saying None falls silent."""
+    publishers: dict[str, Any] = {}
+    words: dict[str, Callable[[], Any]] = {}
+    stopped = threading.Event()
+
+    def publish() -> None:
+        while not stopped.wait(0.02):
+            for topic, word in list(words.items()):
+                message = word()
+                if hasattr(message, "header"):
+                    message.header.stamp = session.get_clock().now().to_msg()
+                publishers[topic].publish(message)
+
+    thread = threading.Thread(target=publish, daemon=True)
+
+    def say(topic: str, word: Callable[[], Any] | None) -> None:
+        if word is None:
+            words.pop(topic)
+            return
+        if topic not in publishers:
+            publishers[topic] = session.create_publisher(type(word()), topic, 10)
+            until(publishers[topic].get_subscription_count, f"a subscription of {topic}")
+        words[topic] = word
+        if not thread.is_alive():
+            thread.start()
+
+    yield say
+    stopped.set()
+    if thread.is_alive():
+        thread.join(timeout=5)
+
+
+@pytest.fixture
+def actions(listen) -> list:
+    from pwm_interfaces.msg import Action
+
+    return listen(Action, "action")
+
+
+@pytest.fixture
+def health(listen) -> Callable[[], str]:
+    """The newest diagnostic of the control loop, in words."""
+    from diagnostic_msgs.msg import DiagnosticArray
+
+    received = listen(DiagnosticArray, "/diagnostics")
+
+    def words() -> str:
+        said = [s.message for array in received for s in array.status if "control loop" in s.name]
+        return said[-1] if said else ""
+
+    return words
+
+
+@pytest.fixture
+def start_on_sensors(start_policy) -> Callable[..., Any]:
+    return lambda **parameters: start_policy(observation_source="sensors", **parameters)
+
+
+def acts(actions: list, expected: float) -> Callable[[], bool]:
+    """Whether the newest action is the policy's, of this value."""
+    return lambda: bool(
+        actions and not actions[-1].safe and abs(actions[-1].values[0] - expected) < 1e-6
+    )
+
+
+def test_joints_by_name_in_any_order_among_others(
+    make_bundle, start_on_sensors, robot, until, actions
+) -> None:
+    make_bundle("policy", GAIN)
+    start_on_sensors()
+    robot("joint_states", joint_state)
+    until(acts(actions, math.tanh(GAIN @ SEEN)), "the policy's action on the assembled vector")
+    robot("joint_states", lambda: joint_state({"hinge_1": (-0.2, 0.0), "slider": (0.0, 2.0)}))
+    other = np.array([0.0, math.cos(-0.2), math.sin(-0.2), 2.0, 0.0])
+    until(acts(actions, math.tanh(GAIN @ other)), "the action on other joint states")
+    steps = [action.observation_step for action in actions]
+    assert steps == sorted(steps)
+
+
+def test_what_is_missing_or_wrong_is_named_and_made_safe(
+    make_bundle, start_on_sensors, robot, until, actions, health
+) -> None:
+    make_bundle("policy", GAIN)
+    start_on_sensors()
+    robot("joint_states", lambda: joint_state({"slider": (0.4, -0.3)}))
+    missing = "never heard joint_states: position of hinge_1, joint_states: velocity of hinge_1"
+    until(lambda: missing in health(), "the missing joint")
+    robot("joint_states", lambda: joint_state(velocity=[]))
+    without = "never heard joint_states: velocity of hinge_1): safe action"
+    until(lambda: without in health(), "the missing velocity")
+    assert not actions, "silent until there is something to answer"
+    for wrong in (
+        lambda: joint_state(JOINTS | {"slider": (math.nan, 0.0)}),
+        lambda: joint_state(velocity=[1.0]),
+        lambda: joint_state({"slider": (0.4, -0.3)}),
+    ):
+        robot("joint_states", joint_state)
+        until(acts(actions, math.tanh(GAIN @ SEEN)), "the policy's action")
+        robot("joint_states", wrong)
+        until(lambda: actions[-1].safe, "the safe action")
+    until(lambda: "of hinge_1 is" in health() and "s old" in health(), "the reading that is old")
+
+
+def test_imu_odometry_and_an_operator_who_falls_silent(
+    make_bundle, start_on_sensors, robot, until, actions
+) -> None:
+    from geometry_msgs.msg import Quaternion, Twist, Vector3
+    from nav_msgs.msg import Odometry
+    from sensor_msgs.msg import Imu
+
+    channels = (
+        channel("imu/data", "angular_velocity.z"),
+        channel("imu/data", "projected_gravity.x"),
+        channel("odom", "twist.linear.y"),
+        channel("cmd_vel", "linear.x"),
+    )
+    gain = np.array([0.2, 0.3, 0.4, 0.5])
+    make_bundle("policy", gain, **layout_of(*channels))
+    start_on_sensors(command_timeout=2.0)
+    half = math.sqrt(0.5)
+    odometry = Odometry()
+    odometry.pose.pose.orientation = Quaternion(w=half, z=half)  # a quarter turn to the left
+    odometry.twist.twist.linear = Vector3(x=0.6)
+    nose_down = Quaternion(w=half, y=half)
+    imu = Imu(orientation=nose_down, angular_velocity=Vector3(z=-0.4))
+    robot("odom", lambda: odometry)
+    robot("imu/data", lambda: imu)
+    still = math.tanh(gain @ [-0.4, 1.0, 0.6, 0.0])
+    until(acts(actions, still), "the action without a command")
+    robot("cmd_vel", lambda: Twist(linear=Vector3(x=0.8)))
+    until(acts(actions, math.tanh(gain @ [-0.4, 1.0, 0.6, 0.8])), "the action under a command")
+    robot("cmd_vel", None)
+    until(acts(actions, still), "a stop after the time-out")
+    robot("imu/data", None)
+    until(lambda: actions[-1].safe, "the safe action without one of two sensors")
+
+
+def test_history_and_previous_actions_decision_by_decision(
+    make_bundle, start_on_sensors, session, until, actions
+) -> None:
+    from builtin_interfaces.msg import Time
+
+    slider = TASK.observation.channels[0]
+    channels = with_history((slider, *previous_commands(TASK.action)), 2)
+    gain = np.array([0.5, 0.4, -0.3, 0.3, 0.2, -0.6])
+    make_bundle("policy", gain, **layout_of(*channels))
+    start_on_sensors(trigger="observation", stale_timeout=60.0)
+    publisher = session.create_publisher(type(joint_state()), "joint_states", 10)
+    until(publisher.get_subscription_count, "the subscription")
+    until(lambda: session.status.state == "active", "the node to be active")
+
+    def decide(number: int, position: float) -> float:
+        """Say the same until it is answered: an answer may be lost, or the question."""
+        message = joint_state({"slider": (position, 0.0)})
+        message.header.stamp = Time(sec=1 + number // 50, nanosec=number % 50 * 20_000_000)
+
+        def answered() -> bool:
+            publisher.publish(message)
+            session.spin_for(0.05)
+            return any(action.observation_step == number + 1 for action in actions)
+
+        until(answered, f"decision {number}")
+        return next(a.values[0] for a in actions if a.observation_step == number + 1)
+
+    positions = [0.9, -0.4, 0.3, 0.8, -0.7, 0.1]
+    sent = [0.0]
+    for number, position in enumerate(positions):
+        rows = [positions[number - lag] if number >= lag else positions[0] for lag in range(3)]
+        commands = [sent[number - lag] if number >= lag else sent[0] for lag in range(3)]
+        seen = np.array([rows, commands]).T.ravel()
+        found = decide(number, position)
+        assert found == pytest.approx(math.tanh(gain @ seen), abs=1e-6)
+        sent.append(found)
+
+
+def test_what_no_topic_can_give_is_refused_by_name(
+    make_bundle, start_on_sensors, session, until
+) -> None:
+    touch = vector("touch", 2)
+    make_bundle("policy", np.zeros(5), **layout_of(*TASK.observation.channels[:3], *touch))
+    start_on_sensors()
+    until(lambda: session.status.reason.startswith("cannot configure"), "the refusal")
+    assert "no topic gives touch/0, touch/1, which only a simulator knows" in session.status.reason
+    assert session.status.state == "unconfigured"
+
+
+def test_a_cartpole_is_balanced_by_its_joint_states(
+    make_bundle, start_bridge, start_on_sensors, session, until
+) -> None:
+    make_bundle("upright")
+    start_bridge(mode="realtime", real_time_factor=0.5, time_limit=False)
+    start_on_sensors(trigger="observation")
+    session.connect()
+    session.reset(seed=0)
+    until(lambda: session.frames[-1].episode_step > 150, "three simulated seconds")
+    assert session.frames[-1].reward > 1.8, "2 is the most; an unguided pole lies by then"

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pwm_policy.cadence import Beat, Cadence
+
+NEW, AGAIN = Beat(repeated=False), Beat(repeated=True)
+STEP = 0.02
+
+
+def beats(*stamps: float) -> list[Beat | None]:
+    cadence = Cadence(STEP)
+    return [cadence.hear(stamp) for stamp in stamps]
+
+
+@pytest.mark.parametrize("rate", [50, 100, 500, 1000])
+def test_one_message_per_control_step_of_a_faster_sensor(rate: int) -> None:
+    jitter = np.random.default_rng(0).uniform(-0.0005, 0.0005, rate * 4)
+    stamps = 100 + np.arange(rate * 4) / rate + jitter
+    decided = [stamp for stamp, beat in zip(stamps, beats(*stamps), strict=True) if beat]
+    assert len(decided) == pytest.approx(200, abs=1)
+    assert max(np.diff(decided)) < STEP + 1.5 / rate + 0.001
+    assert np.diff(decided).mean() == pytest.approx(STEP, rel=0.01)
+
+
+def test_every_message_of_a_slower_sensor() -> None:
+    assert beats(1.0, 1.03, 1.06, 1.09) == [NEW] * 4
+
+
+def test_a_message_that_comes_again() -> None:
+    assert beats(1.0, 1.0, 1.02, 1.02, 1.02) == [NEW, AGAIN, NEW, AGAIN, AGAIN]
+
+
+def test_time_that_jumps_begins_anew() -> None:
+    assert beats(9.0, 1.0, 1.01, 1.02) == [NEW, NEW, None, NEW]
+    assert beats(1.0, 9.0, 9.01, 9.02) == [NEW, NEW, None, NEW]
+
+
+def test_messages_without_stamps_are_all_decided_on() -> None:
+    assert beats(0.0, 0.0, 0.0) == [NEW] * 3
