@@ -63,9 +63,10 @@ class Recording(threading.Thread):
                 self.bag.flush()
             self._write_waiting()
             self.bag.close()
-        except OSError as error:
+        except Exception as error:  # mostly a full disk; whatever it is, the node says it
+            reason = (isinstance(error, OSError) and error.strerror) or repr(error)
             with self._lock:
-                self.failure = f"{self.bag.path}: {error.strerror or error}"
+                self.failure = f"{self.bag.path}: {reason}"
                 self._waiting.clear()
 
     def stop(self) -> None:
