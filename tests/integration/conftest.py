@@ -146,7 +146,7 @@ def listen(session) -> Callable[..., list[Any]]:
 
 @pytest.fixture
 def observe(session, until) -> Iterator[Callable[..., None]]:
-    """Publish observations of cartpole-balance at about 50 Hz; call the result to change them."""
+    """Publish observations of cartpole-balance, 50 a second; call the result to change them."""
     from pwm_interfaces.msg import Observation
 
     from pwm_core.tasks import get_task
@@ -156,22 +156,23 @@ def observe(session, until) -> Iterator[Callable[..., None]]:
     message = Observation(task="cartpole-balance", layout_hash=own_hash)
     stopped = threading.Event()
 
-    def publish() -> None:
-        while not stopped.wait(0.02):
+    def publish(period: float) -> None:
+        while not stopped.wait(period):
             message.step += 1
             publisher.publish(message)
 
-    thread = threading.Thread(target=publish, daemon=True)
+    threads: list[threading.Thread] = []
 
-    def change(data: list[float], layout_hash: str = own_hash) -> None:
+    def change(data: list[float], layout_hash: str = own_hash, period: float = 0.02) -> None:
         message.data, message.layout_hash = data, layout_hash
-        if not thread.is_alive():
+        if not threads:
             until(lambda: publisher.get_subscription_count(), "the node's subscription")
-            thread.start()
+            threads.append(threading.Thread(target=publish, args=(period,), daemon=True))
+            threads[0].start()
 
     yield change
     stopped.set()
-    if thread.is_alive():
+    for thread in threads:
         thread.join(timeout=5)
 
 
