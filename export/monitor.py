@@ -13,7 +13,6 @@ import base64
 import binascii
 import hashlib
 import math
-import statistics
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +27,9 @@ GRAPH_KEY = "pwm_monitor"
 """Key of the graph, an ONNX model in base64, in the model's ``metadata_props``."""
 INPUTS, OUTPUTS = ("observation", "command"), ("seen", "expected")
 WARM_UP_RUNS = 3
+LEAST_ODD = 3
+"""Odd errors that an alarm takes at the least."""
+TINY = 1e-12
 
 
 def stored_graph(properties: Mapping[str, str], record: Any) -> bytes:
@@ -61,6 +63,12 @@ class Monitor:
     """The whole calibration, as stored."""
     session: onnxruntime.InferenceSession
     """ONNX Runtime session on one thread."""
+
+    @property
+    def calibration(self) -> str:
+        """What the monitor was calibrated on, in words."""
+        told = self.record["calibration"]
+        return f"{told['minutes']:.1f} min of {told['source']} episodes"
 
     @classmethod
     def of(
@@ -97,21 +105,23 @@ class Monitor:
 
 
 class Detector:
-    """Novelty of a running robot: windowed prediction error over the calibrated threshold.
+    """Novelty of a running robot: its windowed prediction error over the calibrated threshold.
 
-    The window's median is judged, so that no single odd observation (a lost message, a reset)
-    counts. An error that is not known counts as none.
+    Judged is the length of the window's mean error vector: what the model gets wrong in the same
+    direction again and again, while noise averages out (a windowed form of the multivariate control
+    charts of statistical process control). An error counts no more than a ``LEAST_ODD``-th of what
+    alarms, so that one lost message or one reset does not. Errors not known count as none.
     """
 
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
-        self._errors: deque[float] = deque(maxlen=monitor.window)
+        self._limit = monitor.threshold * monitor.window / LEAST_ODD
+        self._errors: deque[np.ndarray] = deque(maxlen=monitor.window)
         self._expected: np.ndarray | None = None
-        self.restart()
 
     def restart(self) -> None:
         """Forget everything, as when another policy takes over."""
-        self._errors.extend([0.0] * self._monitor.window)
+        self._errors.clear()
         self._expected = None
 
     def interrupt(self) -> None:
@@ -121,18 +131,24 @@ class Detector:
     def observe(self, observation: np.ndarray, command: np.ndarray) -> float:
         """Return the novelty after ``observation [O]``, which ``command [A]`` answers.
 
-        Above 1 it has left what the calibration saw.
+        Above 1 the robot does not move as it did in the calibration.
         """
         seen, expected = self._monitor.look(observation, command)
         if self._expected is not None:
-            self._errors.append(float(np.linalg.norm(seen - self._expected)))
+            error = seen - self._expected
+            self._errors.append(error * min(1.0, self._limit / max(_length(error), TINY)))
         self._expected = expected
-        return statistics.median(self._errors) / self._monitor.threshold
+        if not self._errors:
+            return 0.0
+        total = np.add.reduce(self._errors)
+        return _length(total) / self._monitor.window / self._monitor.threshold
 
 
-def _check_sizes(
-    session: onnxruntime.InferenceSession, observations: int, commands: int
-) -> None:
+def _length(vector: np.ndarray) -> float:
+    return math.sqrt(float(vector @ vector))
+
+
+def _check_sizes(session: onnxruntime.InferenceSession, observations: int, commands: int) -> None:
     found = {value.name: value.shape[-1] for value in session.get_inputs()}
     wanted = dict(zip(INPUTS, (observations, commands), strict=True))
     if found != wanted:

@@ -19,6 +19,7 @@ from pwm_core.extraction.store import TrainedPolicy
 from pwm_core.files import sha256
 from pwm_core.tables import print_table
 from pwm_export.bundle import ObservationRange
+from pwm_export.monitor_writer import Monitoring
 from pwm_export.writer import ExportError, export_policy
 
 PARITY_OBSERVATIONS = 1000
@@ -36,6 +37,9 @@ class Export:
     the robot knows as normal."""
     evaluation: Path | None = None
     """Result of ``pwm eval --out``, to be kept in the bundle."""
+    world_model: Path | None = None
+    """The ``world_model.safetensors`` that the policies come from: the bundles get a monitor that
+    notices when the robot does not move as the model predicts."""
     out: Path = Path("runs/bundles")
     """Directory of the bundles."""
     force: bool = False
@@ -48,6 +52,7 @@ class Export:
         if not self.policies:
             raise ExportError("no policy was given")
         dataset = Dataset(self.data)
+        monitoring = Monitoring.load(self.world_model) if self.world_model else None
         rows = []
         for path in self.policies:
             trained = TrainedPolicy.load(path)
@@ -55,12 +60,17 @@ class Export:
             if problem and not self.force:
                 print(f"refused: {trained.task.name}: {problem} (--force exports)", file=sys.stderr)
                 return REFUSED
-            rows.append(self._export(trained, dataset, self._evaluation(trained, path)))
+            evaluation = self._evaluation(trained, path)
+            rows.append(self._export(trained, dataset, evaluation, monitoring))
         print_table("Bundles", rows, self.json)
         return 0
 
     def _export(
-        self, trained: TrainedPolicy, dataset: Dataset, evaluation: dict[str, Any]
+        self,
+        trained: TrainedPolicy,
+        dataset: Dataset,
+        evaluation: dict[str, Any],
+        monitoring: Monitoring | None,
     ) -> dict[str, Any]:
         name = trained.task.name
         observations = sample_observations(dataset, name, PARITY_OBSERVATIONS)
@@ -75,6 +85,8 @@ class Export:
                 evaluation,
                 observed_range(dataset, name),
             )
+            if monitoring is not None:
+                bundle = monitoring.add(bundle, trained, dataset)
         parity = bundle.metadata["parity"]
         return {
             "bundle": str(bundle.path),
@@ -83,6 +95,7 @@ class Export:
             "max action error": f"{parity['max_abs_error']:.1e}",
             "precision": parity["precision"],
             "observations": parity["observations"],
+            "monitor": bundle.monitor.calibration if bundle.monitor else "none",
             "sha256": bundle.sha256[:12],
         }
 
