@@ -68,8 +68,9 @@ def _edit(spec: mujoco.MjSpec) -> None:
     )
     for site in ("tool", "target"):
         FrameSensor(site, "position", "site", site).add_to(spec)
-    camera = spec.worldbody.add_camera(name="film", pos=(1.9, -1.1, 1.0), fovy=38)
-    camera.alt.xyaxes = (0.5, 0.87, 0, -0.29, 0.17, 0.94)
+    camera = spec.worldbody.add_camera(name="film", pos=(1.75, -1.25, 0.95), fovy=38)
+    camera.alt.type = mujoco.mjtOrientation.mjORIENTATION_XYAXES
+    camera.alt.xyaxes = (0.63, 0.78, 0, -0.28, 0.22, 0.94)
 
 
 def _fix_fingers(spec: mujoco.MjSpec) -> None:
