@@ -54,6 +54,30 @@ def feedback_graph(gain: np.ndarray, square_root: bool = False) -> Any:
     )
 
 
+def picking_graph(size: int) -> Any:
+    """The first of ten equal commands that the observation's first entry picks; no other entry.
+
+    An entry of 10 or more is an exception in ONNX Runtime.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes = [
+        helper.make_node("Gather", ["observation", "first"], ["entry"], axis=1),
+        helper.make_node("Cast", ["entry"], ["index"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["commands", "index"], ["action"], axis=0),
+    ]
+    return helper.make_graph(
+        nodes,
+        "picking",
+        [helper.make_tensor_value_info("observation", TensorProto.FLOAT, ["batch", size])],
+        [helper.make_tensor_value_info("action", TensorProto.FLOAT, ["batch", 1])],
+        [
+            numpy_helper.from_array(np.array([0]), "first"),
+            numpy_helper.from_array(np.full(10, 0.5, np.float32), "commands"),
+        ],
+    )
+
+
 def save_bundle(path: Path, graph: Any, metadata: dict[str, Any] | None) -> Path:
     """Write a graph with its metadata; without any when ``metadata`` is None."""
     import onnx
@@ -79,15 +103,15 @@ def make_bundle(tmp_path: Path) -> Callable[..., Path]:
         gain: Any = BALANCE_GAIN,
         task: str = "cartpole-balance",
         square_root: bool = False,
+        picks: bool = False,
         **changes: Any,
     ) -> Path:
         directory = tmp_path / "policies"
         directory.mkdir(exist_ok=True)
         column = np.asarray(gain, np.float32).reshape(-1, 1)
         metadata = bundle_metadata(name, get_task(task)) | changes
-        return save_bundle(
-            directory / f"{name}.onnx", feedback_graph(column, square_root), metadata
-        )
+        graph = picking_graph(len(column)) if picks else feedback_graph(column, square_root)
+        return save_bundle(directory / f"{name}.onnx", graph, metadata)
 
     return make
 

@@ -188,3 +188,66 @@ def test_the_safe_action_is_the_last_word_on_sigterm(
     node._process.send_signal(signal.SIGTERM)
     until(lambda: actions[-1].safe, "the safe action")
     assert node.wait(timeout=30) == 0
+
+
+def test_an_exception_in_the_loop_is_safe_deactivates_and_is_told(
+    make_bundle, start_policy, session, until, observe, actions, transition
+) -> None:
+    make_bundle("picks", picks=True)
+    start_policy()
+    until(lambda: session.status.state == "active", "the node to be active")
+    observe([1.0, 0.0, 0.0, 0.0, 0.0])
+    until(lambda: actions and not actions[-1].safe, "actions")
+    observe([1000.0, 0.0, 0.0, 0.0, 0.0])
+    until(lambda: session.status.state == "inactive", "the node to be inactive")
+    until(lambda: actions[-1].safe, "the safe action")
+    assert "the control loop failed: " in session.status.reason
+    observe([1.0, 0.0, 0.0, 0.0, 0.0])
+    assert transition("activate")
+    until(lambda: not actions[-1].safe, "actions again")
+
+
+def test_an_emergency_stop_outlasts_deactivation(
+    make_bundle, start_policy, session, until, observe, actions, transition, ask
+) -> None:
+    from std_srvs.srv import SetBool
+
+    make_bundle("upright")
+    start_policy()
+    until(lambda: session.status.state == "active", "the node to be active")
+    observe([0.1, 1.0, 0.0, 0.0, 0.0])
+    until(lambda: actions and not actions[-1].safe, "actions")
+    assert ask(SetBool, "policy_node/emergency_stop", data=True).success
+    until(lambda: actions[-1].safe, "the safe action")
+    for name in ("deactivate", "cleanup", "configure", "activate"):
+        assert transition(name)
+        until(lambda: session.status.emergency_stop, "the stop in the status")
+    last = actions[-1].sequence
+    until(lambda: actions[-1].sequence > last + 5, "commands again")
+    assert all(action.safe for action in actions if action.sequence > last)
+    assert ask(SetBool, "policy_node/emergency_stop", data=False).success
+    until(lambda: not actions[-1].safe, "actions again")
+
+
+def test_shutdown_of_an_active_node_ends_with_the_safe_action(
+    make_bundle, start_policy, session, until, observe, actions, transition
+) -> None:
+    make_bundle("upright")
+    start_policy()
+    until(lambda: session.status.state == "active", "the node to be active")
+    observe([0.1, 1.0, 0.0, 0.0, 0.0])
+    until(lambda: actions and not actions[-1].safe, "actions")
+    assert transition("active_shutdown")
+    until(lambda: session.status.state == "finalized", "finalized")
+    until(lambda: actions[-1].safe, "the safe action")
+
+
+def test_what_training_never_saw_is_warned_of_but_acted_on(
+    make_bundle, start_policy, session, until, observe, actions
+) -> None:
+    make_bundle("upright", observation_range={"low": [-1.0] * 5, "high": [1.0] * 5})
+    start_policy()
+    until(lambda: session.status.state == "active", "the node to be active")
+    observe([3.0, 1.0, 0.0, 0.0, 0.0])
+    until(lambda: actions and not actions[-1].safe, "actions")
+    until(lambda: figure(session, "out_of_range_inputs") > 0, "the count")
