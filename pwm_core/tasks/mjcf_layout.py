@@ -171,7 +171,8 @@ def _action_channel(model: mujoco.MjModel, index: int) -> ActionChannel:
     else:
         kind = _TRANSMISSIONS.get(transmission, mujoco.mjtObj.mjOBJ_SITE)
         target, unit, rest = _name(model, kind, joint), "1", 0.0
-    gear = float(model.actuator_gear[index, 0] * model.actuator_gainprm[index, 0])
+    gear = _gear(model, index, interpretation)
+    rest = rest / gear if interpretation == "position" else rest
     return ActionChannel(
         name,
         target,
@@ -180,8 +181,20 @@ def _action_channel(model: mujoco.MjModel, index: int) -> ActionChannel:
         low,
         high,
         safe=float(np.clip(rest, low, high)),
-        gear=gear if interpretation == "effort" and gear > 0 else 1.0,
+        gear=gear,
     )
+
+
+def _gear(model: mujoco.MjModel, index: int, interpretation: str) -> float:
+    """Return the joint's unit per unit of command; 1 for what does not act on a joint alone.
+
+    A motor's force is its gear times its command; a servo's command is its gear times the joint's
+    position or velocity.
+    """
+    gear = float(model.actuator_gear[index, 0])
+    if interpretation == "effort":
+        return gear * float(model.actuator_gainprm[index, 0]) or 1.0
+    return 1.0 / gear if gear else 1.0
 
 
 def _interpretation(model: mujoco.MjModel, index: int) -> str:

@@ -118,6 +118,32 @@ def test_actuators_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize(
+    ("actuator", "gear"),
+    [
+        ('<motor name="a" joint="hip" gear="-20" ctrlrange="-1 1"/>', -20.0),
+        ('<general name="a" joint="hip" gear="2" gainprm="3" ctrlrange="-1 1"/>', 6.0),
+        ('<position name="a" joint="hip" gear="-4" kp="30" ctrlrange="-1 1"/>', -0.25),
+        ('<velocity name="a" joint="axle" gear="4" kv="3" ctrlrange="-1 1"/>', 0.25),
+    ],
+)
+def test_gear_turns_a_command_into_what_the_joint_does(actuator: str, gear: float) -> None:
+    model = compiled(actuator)
+    (channel,) = action_layout(model).channels
+    assert channel.gear == pytest.approx(gear)
+    data = mujoco.MjData(model)
+    joint = data.joint(channel.joint)
+    data.ctrl[0] = 0.8
+    reached = channel.gear * 0.8
+    if channel.interpretation == "position":
+        joint.qpos[0] = reached
+    if channel.interpretation == "velocity":
+        joint.qvel[0] = reached
+    mujoco.mj_forward(model, data)
+    expected = reached if channel.interpretation == "effort" else 0.0
+    assert joint.qfrc_actuator[0] == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize(
     ("actuators", "message"),
     [
         ("", "the model has no actuators"),

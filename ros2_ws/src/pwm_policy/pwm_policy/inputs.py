@@ -91,7 +91,7 @@ class ObservationInputs(Inputs):
         data = np.array(message.data, np.float32)
         objection = self._guard.objection(message.layout_hash, data)
         if objection:
-            self._refuse(WHOLE_OBSERVATION.topic, objection)
+            self._refuse(f"{WHOLE_OBSERVATION.topic} of task {message.task!r}", objection)
         else:
             inbox.put(Sample(message.step, data, arrived))
 

@@ -10,7 +10,11 @@ from rclpy.parameter import Parameter
 TRIGGERS = ("clock", "observation")
 OBSERVATION_SOURCES = ("observation", "sensors")
 COMMAND_INTERFACES = ("action", "forward_command", "joint_trajectory", "joint_state")
-CHOICES = {"trigger": TRIGGERS, "command_interface": COMMAND_INTERFACES}
+CHOICES = {
+    "trigger": TRIGGERS,
+    "observation_source": OBSERVATION_SOURCES,
+    "command_interface": COMMAND_INTERFACES,
+}
 """What a parameter may be."""
 
 
