@@ -58,7 +58,6 @@ class Simulation(Bringup):
                 "observation_source": "sensors",
                 "command_interface": "forward_command",
                 "controller": BRIDGE,
-                "command_topic": "forward_position_controller/commands",
             }
         # In lockstep the simulation waits for the policy: the policy must not wait for a clock.
         return {"trigger": "observation" if self.mode == "lockstep" else "clock"}

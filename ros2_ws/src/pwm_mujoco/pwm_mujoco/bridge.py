@@ -13,10 +13,12 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from pwm_interfaces.msg import Action, Observation
 from pwm_interfaces.srv import ResetEpisode, StepSimulation
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
@@ -26,97 +28,96 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock as ClockMessage
-from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64
 from std_srvs.srv import SetBool
 
 from pwm_mujoco import parameters
-from pwm_mujoco.messages import (
-    diagnostic_message,
-    joint_state_message,
-    observation_message,
-    stamp,
-)
-from pwm_mujoco.pacing import Pacer, RealTimeFactor
+from pwm_mujoco.bare_model import load_model
+from pwm_mujoco.interfaces import NamedCommand, RobotInterface, SimulatorInterface
+from pwm_mujoco.joint_commands import JointCommands
+from pwm_mujoco.messages import diagnostic_message, stamp
+from pwm_mujoco.robot_topics import RobotTopics
+from pwm_mujoco.stepping import Stepping
 from pwm_mujoco.viewer import Viewer
 from pwm_mujoco.world import CommandRefused, World
 
-REPEAT_SECONDS = 0.05
-"""A waiting world repeats its observation this often, so that no lost message can hang it."""
-# Offered reliable, so that a recorder may ask for every observation; a controller asks for
-# best effort, depth 1, and is never held up by a retransmission.
-STREAM = QoSProfile(depth=50)
-COMMAND = QoSProfile(depth=10)
-
 
 class MujocoBridge(Node):
-    """Publishes a world's observations and applies the actions that answer them."""
+    """Publishes what a world's sensors say and applies the commands that arrive."""
 
     def __init__(self) -> None:
         super().__init__("mujoco_bridge")
         parameters.declare(self)
-        self._require(self.get_parameter("mode"))
+        reason = parameters.refusal(self, [])
+        if reason:
+            raise ValueError(reason)
         headless = self.get_parameter("headless").value
         if headless:  # never renders: keep dm_control from looking for a display
             os.environ.setdefault("MUJOCO_GL", "disabled")
-        self.world = World(
-            self.get_parameter("task").value,
-            int(self.get_parameter("seed").value),
-            disturbances=parameters.disturbances(self),
-        )
-        self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
-        self._stopping = False
+        self.world = self._make_world()
         self._counts: Counter[str] = Counter()
         self._mode_before_pause = "realtime"
-        self._pacer, self._factor = Pacer(), RealTimeFactor()
         self._next_clock = 0.0
-        self._read_parameters()
-        self._create_interfaces()
-        self._physics = threading.Thread(target=self._run_physics, name="physics", daemon=True)
+        self._clock_period = 1.0 / float(self.get_parameter("clock_rate").value)
+        self._interface = self._make_interface()
+        self._stepping = Stepping(self.world, self, parameters.stepping(self))
+        self._create_topics()
         self._viewer = None
         if not headless:
-            self._viewer = Viewer(self.world, self._lock, self._warn)
+            self._viewer = Viewer(self.world, self._stepping.changed, self._warn)
 
     def start(self) -> None:
         """Start the physics thread."""
-        self.get_logger().info(f"simulating {self.world.task.name}, mode {self._mode}")
-        self._factor.read(self.world.time)
-        self._physics.start()
+        mode = self._stepping.settings.mode
+        self.get_logger().info(f"simulating {self.world.task.name}, mode {mode}")
+        self._stepping.start()
         if self._viewer:
             self._viewer.start()
 
+    @property
+    def alive(self) -> bool:
+        """Whether the physics thread runs; an exception that ended it has been printed."""
+        return self._stepping.is_alive()
+
     def stop(self) -> None:
         """End the physics thread."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
-        self._physics.join(timeout=5.0)
+        self._stepping.stop()
         if self._viewer:
             self._viewer.stop()
 
-    # Interfaces
+    # Set-up
 
-    def _create_interfaces(self) -> None:
-        self._observations = self.create_publisher(Observation, "observation", STREAM)
-        self._joint_states = self.create_publisher(JointState, "joint_states", STREAM)
+    def _make_world(self) -> World:
+        task, file = (self.get_parameter(name).value for name in ("task", "model_file"))
+        seed, disturbances = int(self.get_parameter("seed").value), parameters.disturbances(self)
+        if not file:
+            return World(task, seed, disturbances=disturbances)
+        model = load_model(Path(file), float(self.get_parameter("control_step").value))
+        return World(model.name, seed, lambda _: model, disturbances)
+
+    def _make_interface(self) -> SimulatorInterface | RobotInterface:
+        topics = RobotTopics(self, self.world.environment.model, parameters.topics(self))
+        if self.get_parameter("interface").value == "pwm":
+            return SimulatorInterface(self, self.world, topics, self._receive)
+        action = self.world.task.action
+        commands = JointCommands(action, parameters.declare_joints(self, action))
+        return RobotInterface(self, self.world, topics, self._receive, commands)
+
+    def _create_topics(self) -> None:
+        reliable = QoSProfile(depth=10)
         self._clock_messages = self.create_publisher(ClockMessage, "clock", QoSProfile(depth=1))
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", COMMAND)
-        self.create_subscription(Action, "action", self._on_action, COMMAND)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", reliable)
+        self._factors = self.create_publisher(Float64, "~/real_time_factor", reliable)
         self.create_service(ResetEpisode, "~/reset", self._on_reset)
         self.create_service(StepSimulation, "~/step", self._on_step)
         self.create_service(SetBool, "~/pause", self._on_pause)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(lambda _: self._read_parameters())
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(1.0, self._publish_diagnostics, clock=steady)
-
-    def _require(self, *given: Parameter) -> None:
-        reason = parameters.refusal(list(given))
-        if reason:
-            raise ValueError(reason)
+        self.create_timer(1.0, self._publish_health, clock=steady)
 
     def _check_parameters(self, changed: list[Parameter]) -> SetParametersResult:
-        reason = parameters.refusal(changed)
+        reason = parameters.refusal(self, changed)
         try:
             self.world.check(parameters.disturbances(self, changed))
         except ValueError as error:
@@ -124,38 +125,30 @@ class MujocoBridge(Node):
         return SetParametersResult(successful=not reason, reason=reason)
 
     def _read_parameters(self) -> None:
-        with self._changed:
-            self._mode: str = self.get_parameter("mode").value
-            self._target_factor = float(self.get_parameter("real_time_factor").value)
-            self._auto_reset = bool(self.get_parameter("auto_reset").value)
-            self._time_limit = bool(self.get_parameter("time_limit").value)
-            self._clock_period = 1.0 / float(self.get_parameter("clock_rate").value)
+        with self._stepping.changed:
             disturbances = parameters.disturbances(self)
             if disturbances != self.world.disturbances:
                 self.world.disturb(disturbances)
-            self._pacer.restart()
-            self._changed.notify_all()
+            self._stepping.configure(parameters.stepping(self))
 
     def _warn(self, text: str) -> None:
         self.get_logger().warning(text)
 
-    def _on_action(self, message: Action) -> None:
-        with self._changed:
+    # Commands and services
+
+    def _receive(self, sender: str, read: Callable[[], NamedCommand], step: int | None) -> None:
+        with self._stepping.changed:
+            exact = self._stepping.settings.mode == "lockstep"
             try:
-                taken = self.world.offer(
-                    message.names,
-                    message.values,
-                    message.observation_step,
-                    exact=self._mode == "lockstep",
-                )
+                names, values = read()
+                answered = self.world.step if step is None else step
+                taken = self.world.offer(names, values, answered, exact)
             except CommandRefused as refused:
                 self._counts["refused_actions"] += 1
-                self.get_logger().warning(
-                    f"action of {message.policy!r} refused: {refused}", throttle_duration_sec=1.0
-                )
+                self.get_logger().warning(f"{sender} refused: {refused}", throttle_duration_sec=1.0)
                 return
             self._counts["accepted_actions" if taken else "stale_actions"] += 1
-            self._changed.notify_all()
+            self._stepping.changed.notify_all()
 
     def _on_reset(
         self, request: ResetEpisode.Request, response: ResetEpisode.Response
@@ -163,17 +156,14 @@ class MujocoBridge(Node):
         try:
             # Outside the lock: making another task's environment takes time.
             self.world.prepare(request.task or self.world.task.name)
+            with self._stepping.changed:
+                seed = None if request.seed < 0 else request.seed
+                self.world.reset(seed, request.task or None, request.keyframe or None)
+                self.decided()
+                self._stepping.changed.notify_all()
+            response.success = True
         except ValueError as error:
             response.message = str(error)
-            return self._reset_response(response)
-        with self._changed:
-            self.world.reset(None if request.seed < 0 else request.seed, request.task or None)
-            self._publish_state()
-            response.success = True
-            self._changed.notify_all()
-            return self._reset_response(response)
-
-    def _reset_response(self, response: ResetEpisode.Response) -> ResetEpisode.Response:
         response.task = self.world.task.name
         response.episode = self.world.episode
         response.step = self.world.step
@@ -183,9 +173,10 @@ class MujocoBridge(Node):
         self, request: StepSimulation.Request, response: StepSimulation.Response
     ) -> StepSimulation.Response:
         limit = self.world.task.episode_steps
-        with self._changed:
-            if self._mode != "paused":
-                response.message = f"mode is {self._mode}: pause the simulation to step it by hand"
+        with self._stepping.changed:
+            mode = self._stepping.settings.mode
+            if mode != "paused":
+                response.message = f"mode is {mode}: pause the simulation to step it by hand"
             elif not 1 <= request.steps <= limit:
                 response.message = f"steps is {request.steps}, expected 1 to {limit}"
             else:
@@ -199,108 +190,75 @@ class MujocoBridge(Node):
         for done in range(steps):
             if self.world.halted:
                 return f"stopped after {done} steps: " + (self.world.fault or "the episode is over")
-            self.world.decide(self._time_limit)
-            self._publish_state()
+            self._stepping.decide()
         return self.world.fault or ""
 
     def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        if request.data and self._mode != "paused":
-            self._mode_before_pause = self._mode
-        mode = "paused" if request.data else self._mode_before_pause
-        if request.data or self._mode == "paused":
-            self.set_parameters([Parameter("mode", Parameter.Type.STRING, mode)])
-        response.success, response.message = True, f"mode is {self._mode}"
+        mode = self._stepping.settings.mode
+        if request.data and mode != "paused":
+            self._mode_before_pause = mode
+        wanted = "paused" if request.data else self._mode_before_pause
+        if request.data or mode == "paused":
+            self.set_parameters([Parameter("mode", Parameter.Type.STRING, wanted)])
+        response.success, response.message = True, f"mode is {self._stepping.settings.mode}"
         return response
 
-    # Physics
+    # What the world does (Audience of the physics thread)
 
-    def _run_physics(self) -> None:
-        turns = {"lockstep": self._lockstep_turn, "realtime": self._realtime_turn}
-        with self._changed:
-            self._publish_state()
-            while not self._stopping:
-                if self.world.fault is not None:
-                    self._wait()
-                elif self.world.ended and self._auto_reset and self._end_is_answered():
-                    self.world.reset()
-                    self._publish_state()
-                elif self._mode == "paused" or (self.world.ended and self._mode == "realtime"):
-                    self._wait()
-                else:
-                    turns[self._mode]()
+    def decided(self) -> None:
+        self._interface.decided()
+        self._publish_clock()
 
-    def _end_is_answered(self) -> bool:
-        """In lockstep the end of an episode stays until the policy has seen it."""
-        return self._mode == "realtime" or (self._mode == "lockstep" and self.world.answered)
+    def stepped(self) -> None:
+        self._interface.stepped()
+        self._publish_clock()
 
-    def _wait(self) -> None:
-        """Wait for a change; repeat the observation, for those who joined late or missed it."""
-        self._pacer.idle()
-        if not self._changed.wait(REPEAT_SECONDS):
-            self._publish_observation()
+    def waiting(self) -> None:
+        self._interface.waiting()
 
-    def _lockstep_turn(self) -> None:
-        if not self.world.answered or self.world.ended:
-            self._wait()
-            return
-        self.world.decide(self._time_limit)
-        self._publish_state()
-
-    def _realtime_turn(self) -> None:
-        factor = self._target_factor
-        delay = self._pacer.delay(
-            self.world.substep_seconds / factor, self.world.task.control_step / factor
-        )
-        self._changed.release()
-        try:
-            time.sleep(delay)
-        finally:
-            self._changed.acquire()
-        if self._mode != "realtime" or self.world.halted:
-            return  # changed while asleep
-        if self.world.substep(self._time_limit) or self.world.fault:
-            self._publish_state()
+    def diverged(self) -> None:
+        self.get_logger().error(f"{self.world.fault}; paused until ~/reset")
+        self._publish_health()
 
     # Publishing
 
-    def _publish_state(self) -> None:
-        """Publish the state at the end of a decision; after a divergence only its diagnostic."""
-        if self.world.fault is not None:
-            self.get_logger().error(f"{self.world.fault}; paused until ~/reset")
-            self._publish_diagnostics()
-            return
-        self._publish_observation()
-        self._joint_states.publish(joint_state_message(self.world))
+    def _publish_clock(self) -> None:
         now = time.monotonic()
         if now >= self._next_clock:
             self._next_clock = now + self._clock_period
             self._clock_messages.publish(ClockMessage(clock=stamp(self.world.time)))
 
-    def _publish_observation(self) -> None:
-        if self.world.fault is None:
-            self._observations.publish(observation_message(self.world))
-
-    def _publish_diagnostics(self) -> None:
-        with self._lock:
-            world = self.world
-            values = {
-                "mode": self._mode,
-                "task": world.task.name,
-                "episode": world.episode,
-                "step": world.step,
-                "episode_return": f"{world.episode_return:.3f}",
-                "simulated_seconds": f"{world.time:.2f}",
-                "real_time_factor": f"{self._factor.read(world.time):.4f}",
-                "real_time_factor_target": self._target_factor,
-                "dropped_seconds": f"{self._pacer.dropped:.3f}",
-            }
-            for count in ("accepted_actions", "stale_actions", "refused_actions"):
-                values[count] = self._counts[count]
-            fault = world.fault
+    def _publish_health(self) -> None:
+        factor = self._stepping.achieved_factor()
+        self._factors.publish(Float64(data=factor))
+        with self._stepping.changed:
+            values, fault = self._figures(factor), self.world.fault
         level = DiagnosticStatus.ERROR if fault else DiagnosticStatus.OK
         name = f"{self.get_fully_qualified_name()}: simulation"
         now = self.get_clock().now().to_msg()
         self._diagnostics.publish(diagnostic_message(now, name, level, fault or "running", values))
+
+    def _figures(self, factor: float) -> dict[str, object]:
+        world, settings = self.world, self._stepping.settings
+        values: dict[str, object] = {
+            "mode": settings.mode,
+            "task": world.task.name,
+            "episode": world.episode,
+            "step": world.step,
+            "episode_return": f"{world.episode_return:.3f}",
+            "episode_over": world.ended,
+            "simulated_seconds": f"{world.time:.2f}",
+            "real_time_factor": f"{factor:.4f}",
+            "real_time_factor_target": settings.real_time_factor,
+            "dropped_seconds": f"{self._stepping.pacer.dropped:.3f}",
+        }
+        for count in ("accepted_actions", "stale_actions", "refused_actions"):
+            values[count] = self._counts[count]
+        for setting in fields(world.acting):  # what this episode has drawn
+            acting = getattr(world.acting, setting.name)
+            if acting != setting.default:
+                values[setting.name] = acting
+        return values
 
 
 def main() -> int:
@@ -319,13 +277,14 @@ def main() -> int:
     bridge.start()
     executor = SingleThreadedExecutor()
     executor.add_node(bridge)
-    while not stopping.is_set():
+    while not stopping.is_set() and bridge.alive:
         executor.spin_once(timeout_sec=0.1)
+    failed = not bridge.alive
     bridge.stop()
     executor.shutdown()
     bridge.destroy_node()
     rclpy.shutdown()
-    return 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -11,9 +11,13 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from pwm_core.layout import ActionLayout
 from pwm_mujoco.disturbances import Disturbances
+from pwm_mujoco.robot_topics import TopicSettings
+from pwm_mujoco.stepping import SteppingSettings
 
 MODES = ("lockstep", "realtime", "paused")
+INTERFACES = ("pwm", "ros2_control")
 
 
 def declare(node: Node) -> None:
@@ -24,6 +28,30 @@ def declare(node: Node) -> None:
         "task",
         "cartpole-swingup",
         "Task to start with (`pwm tasks` lists them).",
+        **read_only,
+    )
+    _declare(
+        node,
+        "model_file",
+        "",
+        "MJCF or URDF file to simulate without a task or reward, instead of `task`.",
+        **read_only,
+    )
+    _declare(
+        node,
+        "control_step",
+        0.02,
+        "Seconds per decision of a `model_file`; rounded to its timestep.",
+        floating_point_range=[FloatingPointRange(from_value=1e-4, to_value=10.0)],
+        **read_only,
+    )
+    _declare(
+        node,
+        "interface",
+        "pwm",
+        "pwm: `observation` with reward, and `action`; ros2_control: what a robot has, sensors "
+        "and joint commands only.",
+        additional_constraints=f"one of {', '.join(INTERFACES)}",
         **read_only,
     )
     _declare(
@@ -62,10 +90,68 @@ def declare(node: Node) -> None:
         floating_point_range=[FloatingPointRange(from_value=1.0, to_value=1000.0)],
         **read_only,
     )
+    _declare_topics(node)
     for setting in fields(Disturbances):
         default = list(setting.default) if isinstance(setting.default, tuple) else setting.default
         _declare(node, setting.name, default, setting.metadata["description"])
     _declare(node, "headless", True, "Without MuJoCo's viewer window.", **read_only)
+
+
+def _declare_topics(node: Node) -> None:
+    read_only = {"read_only": True}
+    interface = node.get_parameter("interface").value
+    _declare(
+        node,
+        "joint_state_rate",
+        0.0,
+        "Messages of each sensor per simulated second; 0: per decision (interface pwm), per "
+        "simulator step (ros2_control).",
+        floating_point_range=[FloatingPointRange(from_value=0.0, to_value=10000.0)],
+        **read_only,
+    )
+    _declare(
+        node,
+        "ground_truth_odom",
+        interface == "pwm",
+        "Publish the true pose of a free body on `odom`; a robot has no such sensor.",
+        **read_only,
+    )
+    _declare(node, "base_frame", "base_link", "Frame of the free body in `odom`.", **read_only)
+    _declare(node, "odom_frame", "odom", "Frame of its pose.", **read_only)
+    _declare(
+        node, "imu_frame", "", "Frame of `imu/data`; empty: the name of its site.", **read_only
+    )
+
+
+def declare_joints(node: Node, action: ActionLayout) -> list[str]:
+    """Declare ``joints``, as ros2_control's controllers do, and return the order it says."""
+    joints = [channel.joint for channel in action.channels]
+    if joints:  # an empty list has no type
+        description = "Order of the joints in a forward command."
+        _declare(node, "joints", joints, description, read_only=True)
+        joints = list(node.get_parameter("joints").value)
+    return joints
+
+
+def stepping(node: Node) -> SteppingSettings:
+    """Return how the world is to move."""
+    return SteppingSettings(
+        mode=node.get_parameter("mode").value,
+        real_time_factor=float(node.get_parameter("real_time_factor").value),
+        auto_reset=bool(node.get_parameter("auto_reset").value),
+        time_limit=bool(node.get_parameter("time_limit").value),
+    )
+
+
+def topics(node: Node) -> TopicSettings:
+    """Return what the sensors say, where and how often."""
+    return TopicSettings(
+        rate=float(node.get_parameter("joint_state_rate").value),
+        odometry=bool(node.get_parameter("ground_truth_odom").value),
+        base_frame=node.get_parameter("base_frame").value,
+        odom_frame=node.get_parameter("odom_frame").value,
+        imu_frame=node.get_parameter("imu_frame").value,
+    )
 
 
 def disturbances(node: Node, changed: Iterable[Parameter] = ()) -> Disturbances:
@@ -82,11 +168,18 @@ def disturbances(node: Node, changed: Iterable[Parameter] = ()) -> Disturbances:
     return Disturbances(**values)
 
 
-def refusal(parameters: list[Parameter]) -> str:
-    """Return why a change of ``parameters`` cannot be made; empty if it can."""
-    for parameter in parameters:
-        if parameter.name == "mode" and parameter.value not in MODES:
-            return f"mode {parameter.value!r} is none of {', '.join(MODES)}"
+def refusal(node: Node, changed: list[Parameter]) -> str:
+    """Return why a change of parameters cannot be made; empty if it can."""
+    wanted = {p.name: p.value for p in changed}
+    mode, interface = (
+        wanted.get(name, node.get_parameter(name).value) for name in ("mode", "interface")
+    )
+    if mode not in MODES:
+        return f"mode {mode!r} is none of {', '.join(MODES)}"
+    if interface not in INTERFACES:
+        return f"interface {interface!r} is none of {', '.join(INTERFACES)}"
+    if interface == "ros2_control" and mode == "lockstep":
+        return "mode 'lockstep' needs interface pwm: joint commands do not say what they answer"
     return ""
 
 

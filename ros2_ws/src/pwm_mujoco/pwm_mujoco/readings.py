@@ -11,6 +11,7 @@ import mujoco
 import numpy as np
 
 from pwm_core.layout import ObservationChannel, ObservationLayout
+from pwm_core.sources import SOURCES, Kind
 from pwm_mujoco.disturbances import Disturbances, draws
 
 _QUATERNION = {
@@ -36,6 +37,29 @@ class Reading:
     """The model's sensors, ``[nsensordata]``."""
 
 
+@dataclass(frozen=True)
+class _Errors:
+    """What is added to a reading, and to the entries of an observation that are no joint's."""
+
+    position: np.ndarray
+    velocity: np.ndarray
+    sensors: np.ndarray
+    entries: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """The joints at the end of a decision, and the errors of that reading."""
+
+    position: np.ndarray
+    velocity: np.ndarray
+    errors: _Errors
+
+    def joint(self, quantity: str, address: int) -> tuple[float, float]:
+        """Return the true value and its error."""
+        return getattr(self, quantity)[address], getattr(self.errors, quantity)[address]
+
+
 class Sensors:
     """Measures one environment; what is not disturbed comes back unchanged, bit for bit.
 
@@ -53,10 +77,12 @@ class Sensors:
         self._data, self._layout, self._substeps = data, layout, substeps
         self._places = [_place(model, channel) for channel in layout.channels]
         self._sizes = (model.nq, model.nv, model.nsensordata, layout.size)
+        self._far = np.array([channel.unit in _LENGTHS for channel in layout.channels])
         self._turns = np.zeros(model.nq, bool)
         for joint, start in enumerate(model.jnt_qposadr):
             first, last = _QUATERNION.get(int(model.jnt_type[joint]), (0, 0))
             self._turns[start + first : start + last] = True
+        self._remembered = 1 + max(channel.lag for channel in layout.channels)
         self.start(Disturbances(), 0)
 
     def start(self, acting: Disturbances, seed: int) -> None:
@@ -64,6 +90,7 @@ class Sensors:
         self._seed, self._count = seed, 0
         self._readings: deque[Reading] = deque()
         self._observations: deque[np.ndarray] = deque()
+        self._moments: deque[_Moment] = deque(maxlen=self._remembered)
         self.change(acting)
 
     def change(self, acting: Disturbances) -> None:
@@ -73,12 +100,12 @@ class Sensors:
     def measure(self) -> Reading:
         """Measure the joints and sensors after a simulator step; return what is known by now."""
         self._count += 1
-        position_error, velocity_error, sensor_error, _ = self._errors()
+        errors = self._errors()
         newest = Reading(
-            self._data.qpos + position_error,
-            self._data.qvel + velocity_error,
+            self._data.qpos + errors.position,
+            self._data.qvel + errors.velocity,
             self._data.qfrc_actuator.copy(),
-            self._data.sensordata + sensor_error,
+            self._data.sensordata + errors.sensors,
         )
         return _delayed(self._readings, newest, self._acting.observation_delay * self._substeps)
 
@@ -88,32 +115,34 @@ class Sensors:
             observation = self._with_errors(observation)
         return _delayed(self._observations, observation, self._acting.observation_delay)
 
-    def _errors(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def _errors(self) -> _Errors:
         noise = np.zeros(sum(self._sizes))
         if self._acting.sensor_noise:
             generator = draws(self._seed, "noise", self._count)
             noise = generator.normal(0.0, self._acting.sensor_noise, noise.size)
         position, velocity, sensors, entries = np.split(noise, np.cumsum(self._sizes)[:-1])
-        return self._biased(position), velocity, sensors, entries
-
-    def _biased(self, noise: np.ndarray) -> np.ndarray:
-        return np.where(self._turns, 0.0, noise + self._acting.sensor_bias)
+        position = np.where(self._turns, 0.0, position + self._acting.sensor_bias)
+        return _Errors(position, velocity, sensors, entries + self._acting.sensor_bias * self._far)
 
     def _with_errors(self, observation: np.ndarray) -> np.ndarray:
-        position_error, velocity_error, _, entry_error = self._errors()
+        self._moments.appendleft(
+            _Moment(self._data.qpos.copy(), self._data.qvel.copy(), self._errors())
+        )
         wrong = observation.copy()
-        for index, (channel, place) in enumerate(
-            zip(self._layout.channels, self._places, strict=True)
-        ):
-            if place is None:
-                bias = self._acting.sensor_bias if channel.unit in _LENGTHS else 0.0
-                wrong[index] += entry_error[index] + channel.scale * bias
-                continue
-            kind, address = place
-            raw = (self._data.qpos if kind == "position" else self._data.qvel)[address]
-            error = (position_error if kind == "position" else velocity_error)[address]
-            wrong[index] += channel.read(raw + error) - channel.read(raw)
+        for index, channel in enumerate(self._layout.channels):
+            moment = self._moments[min(channel.lag, len(self._moments) - 1)]
+            wrong[index] += self._error(index, channel, moment)
         return wrong
+
+    def _error(self, index: int, channel: ObservationChannel, moment: _Moment) -> float:
+        """Return what the sensor's error makes of an observation's entry."""
+        if SOURCES[channel.topic].kind is not Kind.MEASUREMENT:
+            return 0.0
+        place = self._places[index]
+        if place is None:
+            return channel.scale * moment.errors.entries[index]
+        true, error = moment.joint(*place)
+        return channel.read(true + error) - channel.read(true)
 
 
 def _place(model: mujoco.MjModel, channel: ObservationChannel) -> tuple[str, int] | None:

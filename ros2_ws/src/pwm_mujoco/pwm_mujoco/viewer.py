@@ -14,7 +14,9 @@ FRAME_SECONDS = 1 / 30
 class Viewer(threading.Thread):
     """Shows ``world`` until :meth:`stop` or until the user closes the window."""
 
-    def __init__(self, world: World, lock: threading.RLock, report: Callable[[str], None]) -> None:
+    def __init__(
+        self, world: World, lock: threading.Condition, report: Callable[[str], None]
+    ) -> None:
         super().__init__(name="viewer", daemon=True)
         self._world, self._lock, self._report = world, lock, report
         self._stopped = threading.Event()

@@ -10,16 +10,11 @@ import mujoco
 import numpy as np
 
 from pwm_core.tasks import SingleEnvironment, Task, get_task
+from pwm_core.tasks.stability import diverged
+from pwm_mujoco.bare_model import BareModel
 from pwm_mujoco.disturbances import Disturbances
 from pwm_mujoco.disturbed_physics import DisturbedPhysics
 from pwm_mujoco.readings import Sensors
-
-_UNSTABLE = (
-    mujoco.mjtWarning.mjWARN_BADQPOS,
-    mujoco.mjtWarning.mjWARN_BADQVEL,
-    mujoco.mjtWarning.mjWARN_BADQACC,
-)
-"""MuJoCo starts again by itself when a simulation diverges, and only counts that it did."""
 
 
 class CommandRefused(ValueError):
@@ -47,7 +42,7 @@ class World:
         self,
         task: str,
         seed: int,
-        find_task: Callable[[str], Task] = get_task,
+        find_task: Callable[[str], Task | BareModel] = get_task,
         disturbances: Disturbances | None = None,
     ) -> None:
         self._find_task = find_task
@@ -95,7 +90,12 @@ class World:
         """Whether a command has answered the present observation."""
         return self._answered == self.step
 
-    def prepare(self, task: str) -> Task:
+    @property
+    def command(self) -> dict[str, float]:
+        """The command that acts, by actuator."""
+        return dict(zip(self.task.action.names, self._command.tolist(), strict=True))
+
+    def prepare(self, task: str) -> Task | BareModel:
         """Make the environment of ``task`` ready, which may take a while.
 
         Raises ``ValueError`` when the task is unknown, belongs to another body, or runs in a
@@ -128,17 +128,24 @@ class World:
         self._present.physics.apply(self.acting)
         self._present.sensors.change(self.acting)
 
-    def reset(self, seed: int | None = None, task: str | None = None) -> None:
-        """Start an episode; without ``seed``: the world's seed plus the number of the episode."""
-        if task is not None:
-            self.task = self.prepare(task)
+    def reset(
+        self, seed: int | None = None, task: str | None = None, keyframe: str | None = None
+    ) -> None:
+        """Start an episode; without ``seed``: the world's seed plus the number of the episode.
+
+        ``keyframe`` replaces the start that the task draws. Raises ``ValueError`` for a task or a
+        keyframe that there is not; then nothing has changed.
+        """
+        wanted = self.task if task is None else self.prepare(task)
+        start = self._keyframe(wanted, keyframe) if keyframe else None
+        self.task = wanted
         self.episode += 1
         self._episode_seed = self._seed + self.episode if seed is None else seed
         self.acting = self.disturbances.drawn(self._episode_seed)
         self._present.physics.apply(self.acting)
         observation, _ = self.environment.reset(seed=self._episode_seed)
-        for kind in _UNSTABLE:
-            self.environment.data.warning[kind].number = 0
+        if start is not None:
+            observation = self._to_keyframe(start)
         self._present.sensors.start(self.acting, self._episode_seed)
         self.reading = self._present.sensors.measure()
         self.step += 1
@@ -154,6 +161,22 @@ class World:
         self._answered = 0
         self._substep = 0
         self._reward = 0.0
+
+    def _keyframe(self, task: Task | BareModel, name: str) -> int:
+        """Return the index of the model's keyframe; ``ValueError`` with their names otherwise."""
+        model = self._simulated[task.name].environment.model
+        index = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_KEY, name)
+        if index < 0:
+            known = ", ".join(model.key(i).name or f"number {i}" for i in range(model.nkey))
+            raise ValueError(f"{task.body} has no keyframe {name!r}: its own are {known or 'none'}")
+        return index
+
+    def _to_keyframe(self, index: int) -> np.ndarray:
+        """Put the model in a keyframe and return the observation there."""
+        environment = self.environment
+        mujoco.mj_resetDataKeyframe(environment.model, environment.data, index)
+        environment.restore(environment.state())
+        return environment.observation()
 
     def offer(
         self, names: Sequence[str], values: Sequence[float], step: int, exact: bool = False
@@ -182,7 +205,7 @@ class World:
         except Exception as error:  # simulators raise what they like; the world must survive it
             return self._diverge(f"{type(error).__name__}: {error}")
         reading = self._present.sensors.measure()
-        if any(self.environment.data.warning[kind].number for kind in _UNSTABLE):
+        if diverged(self.environment.data):
             return self._diverge("MuJoCo met numbers that are not finite or too large")
         self.reading = reading
         self.time += self.substep_seconds
