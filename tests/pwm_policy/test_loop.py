@@ -76,6 +76,10 @@ class Rig:
             assert command, self.commands
             return command
 
+    def wait_for_epoch(self, epoch: int) -> None:
+        """Put observations until a command of that epoch: the first may have met the old policy."""
+        self.put_until(self.loop.sequence + 1000, lambda c: c.epoch == epoch)
+
     def put_until(self, step: int, condition: Callable[[Command], bool]) -> Command:
         """Put observations from ``step`` on until a command fits: a busy machine lets some get
         stale.
@@ -330,3 +334,34 @@ def test_a_policy_that_takes_too_long_misses_ticks_and_is_still_heard(
     assert late.values == pytest.approx([1.0])
     rig.wait(lambda c: c.sequence > late.sequence)
     assert rig.statistics.snapshot()["missed_ticks"] >= 2
+
+
+def test_two_hundred_swaps_under_load_leave_no_old_command(
+    start, right: Bundle, make_bundle
+) -> None:
+    """Of each swap, at most the tick that was under way still answers with the policy before."""
+    paths = [make_bundle(name, (gain, 0, 0, 0, 0)) for name, gain in (("a", -20.0), ("b", 0.0))]
+    bundles = [right, *map(Bundle.load, paths)]
+    rig = start(right)
+    stopped = threading.Event()
+
+    def load_all_the_time() -> None:
+        while not stopped.is_set():
+            Bundle.load(paths[0])
+
+    loader = threading.Thread(target=load_all_the_time)
+    loader.start()
+    asked: list[tuple[int, int]] = []
+    for number in range(200):
+        rig.put(number + 1)
+        bundle = bundles[number % 3]
+        epoch = rig.slot.swap(bundle.name, bundle).epoch
+        asked.append((rig.loop.sequence, epoch))
+        rig.wait_for_epoch(epoch)
+    stopped.set()
+    loader.join()
+    assert [c.sequence for c in rig.commands] == list(range(1, len(rig.commands) + 1))
+    epochs = [c.epoch for c in rig.commands]
+    assert epochs == sorted(epochs)
+    for sequence, epoch in asked:
+        assert all(c.epoch >= epoch for c in rig.commands if c.sequence > sequence + 1)
