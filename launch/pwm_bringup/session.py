@@ -36,7 +36,7 @@ from sensor_msgs.msg import JointState
 EVERY_MESSAGE = QoSProfile(depth=2000)
 LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 ANSWER_SECONDS = 20.0
-"""How long a service, a topic or a diagnostic may take to answer."""
+"""How long a service, a topic or a diagnostic may take to answer, if nothing else is said."""
 SEED = 0
 
 
@@ -94,8 +94,14 @@ class Frame:
 class Session(Node):
     """A client of one bridge and one policy node that records all they publish."""
 
-    def __init__(self, bridge: str = "mujoco_bridge", policy_node: str = "policy_node") -> None:
+    def __init__(
+        self,
+        bridge: str = "mujoco_bridge",
+        policy_node: str = "policy_node",
+        patience: float = ANSWER_SECONDS,
+    ) -> None:
         super().__init__("session")
+        self._patience = patience
         self._spinner = SingleThreadedExecutor()
         self._spinner.add_node(self)
         self._bridge, self._policy_node = bridge, policy_node
@@ -165,9 +171,10 @@ class Session(Node):
     # What is asked for
 
     def spin_until(
-        self, condition: Callable[[], bool], what: str, seconds: float = ANSWER_SECONDS
+        self, condition: Callable[[], bool], what: str, seconds: float | None = None
     ) -> None:
         """Handle messages until ``condition`` holds; :class:`SessionError` after ``seconds``."""
+        seconds = self._patience if seconds is None else seconds
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:

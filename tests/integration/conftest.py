@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,9 @@ import pytest
 # Before the middleware is loaded: nothing leaves this machine, nothing comes in.
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
-PATIENCE = 20.0
-"""Seconds a predicate may take to hold; a busy machine needs them, a good run does not."""
+PATIENCE = 60.0
+"""Seconds a predicate may take to hold. It bounds a failure only: a node's imports alone are
+seconds of processor time, half a minute where a dozen others compute."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -64,9 +67,9 @@ def start(domain: int) -> Iterator[Callable[..., Any]]:
 
     processes: list[RosProcess] = []
 
-    def make(package: str, executable: str, **parameters: Any) -> RosProcess:
+    def make(package: str, executable: str, namespace: str = "", **parameters: Any) -> RosProcess:
         node = NodeProcess(package, executable, parameters)
-        processes.append(RosProcess.of_node(node, domain=domain))
+        processes.append(RosProcess.of_node(node, namespace, domain=domain))
         return processes[-1]
 
     yield make
@@ -102,7 +105,7 @@ def session(domain: int) -> Iterator[Any]:
     """A client of both nodes that records what they publish."""
     from pwm_bringup.session import Session
 
-    client = Session()
+    client = Session(patience=PATIENCE)
     yield client
     client.close()
 
@@ -181,3 +184,17 @@ def actions(listen) -> list:
     from pwm_interfaces.msg import Action
 
     return listen(Action, "action")
+
+
+@pytest.fixture
+def reaction() -> Callable[..., None]:
+    """Note how many seconds after ``since`` a fault was answered: docs/reliability.md's table."""
+
+    def note(fault: str, answer: str, since: float) -> None:
+        seconds = time.monotonic() - since
+        if out := os.environ.get("PWM_RELIABILITY_OUT"):
+            with open(out, "a") as file:
+                record = {"fault": fault, "reaction": answer, "seconds": seconds}
+                file.write(json.dumps(record) + "\n")
+
+    return note
