@@ -14,6 +14,8 @@ setup(
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/launch", glob("*.launch.py")),
         (f"share/{NAME}/config", glob("config/*.yaml")),
+        (f"share/{NAME}/security", glob("security/*.xml")),
+        (f"share/{NAME}/security/common", glob("security/common/*.xml")),
     ],
     install_requires=["setuptools"],
     zip_safe=True,
