@@ -13,6 +13,7 @@ from typing import Any
 
 from pwm_interfaces.srv import ListPolicies, LoadPolicy, SwapPolicy
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
 from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
 
@@ -22,6 +23,8 @@ from pwm_policy.registry import PolicyError, PolicyRegistry
 from pwm_policy.slot import PolicySlot
 
 NOT_CONFIGURED = "the node is not configured"
+CALLS = QoSProfile(depth=200)
+"""So many calls may wait at once; of ROS' default, ten, the rest would never be answered."""
 
 
 class PolicyServices:
@@ -45,8 +48,8 @@ class PolicyServices:
             (Trigger, "~/rollback", self._on_rollback),
             (SetBool, "~/emergency_stop", self._on_emergency_stop),
         ):
-            node.create_service(kind, name, self._answer_errors(callback))
-        node.create_service(LoadPolicy, "~/load_policy", self._on_load)
+            node.create_service(kind, name, self._answer_errors(callback), qos_profile=CALLS)
+        node.create_service(LoadPolicy, "~/load_policy", self._on_load, qos_profile=CALLS)
 
     def _answer_errors(self, callback: Callable) -> Callable:
         """Answer with an error where an exception would end the executor and hang the client."""
