@@ -22,6 +22,17 @@ from pwm_policy.slot import PolicySlot
 ACTION = get_task("cartpole-balance").action
 
 
+class Watched:
+    """Remembers what it sees; holds the policy when told to."""
+
+    def __init__(self) -> None:
+        self.holds = False
+        self.ticks: list[tuple[float, float, bool]] = []
+
+    def __call__(self, observation: np.ndarray, command: Command, fresh: bool) -> None:
+        self.ticks.append((float(observation[0]), float(command.values[0]), fresh))
+
+
 class Rig:
     """A loop whose commands are collected."""
 
@@ -34,7 +45,7 @@ class Rig:
         self.failures: list[Exception] = []
         self.swaps = 0
         self.emergency_stop = threading.Event()
-        self.watched: list[tuple[float, float, bool]] = []
+        self.watch = Watched()
         self._grown = threading.Condition()
         self.loop = ControlLoop(
             LoopSettings(trigger, 0.02, stale_timeout),
@@ -46,7 +57,7 @@ class Rig:
             self._swapped,
             self.failures.append,
             self.emergency_stop,
-            watch=self._watch,
+            watch=self.watch,
         )
         self.loop.start()
 
@@ -57,9 +68,6 @@ class Rig:
 
     def _swapped(self) -> None:
         self.swaps += 1
-
-    def _watch(self, observation: np.ndarray, command: np.ndarray, fresh: bool) -> None:
-        self.watched.append((float(observation[0]), float(command[0]), fresh))
 
     def put(self, step: int, value: float = 1.0) -> None:
         data = np.array([value, 0, 0, 0, 0], np.float32)
@@ -241,7 +249,21 @@ def test_each_tick_is_watched_with_the_command_that_was_sent(start, right: Bundl
     rig.wait(lambda c: c.observation_step == 3)
     rig.loop.stop()
     safe = float(ACTION.safe[0])
-    assert rig.watched == [(1.0, 1.0, True), (-1.0, -1.0, True), (0.5, safe, True)]
+    assert rig.watch.ticks == [(1.0, 1.0, True), (-1.0, -1.0, True), (0.5, safe, True)]
+
+
+def test_a_watch_that_holds_leaves_only_the_safe_action(start, right: Bundle) -> None:
+    rig = start(right)
+    rig.put(1)
+    assert not rig.wait(lambda c: c.observation_step == 1).safe
+    rig.watch.holds = True
+    rig.put(2)
+    held = rig.wait(lambda c: c.observation_step == 2)
+    assert held.safe
+    np.testing.assert_array_equal(held.values, ACTION.safe)
+    rig.watch.holds = False
+    rig.put(3)
+    assert not rig.wait(lambda c: c.observation_step == 3).safe
 
 
 RATE = 6.25

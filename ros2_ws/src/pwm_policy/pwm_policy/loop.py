@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -40,7 +41,19 @@ class Command:
 
 Decision = tuple[ActivePolicy, np.ndarray]
 """An action ``[A]`` and the policy that chose it."""
-Watch = Callable[[np.ndarray, np.ndarray, bool], None]
+
+
+class Watch(Protocol):
+    """Judges what the policy does."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether only the safe action is left."""
+        ...
+
+    def __call__(self, observation: np.ndarray, command: Command, fresh: bool) -> None:
+        """See a tick: ``observation [O]``, what was sent for it, whether it was fresh."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -61,8 +74,8 @@ class ControlLoop(threading.Thread):
     Commands change by no more than the guard allows, blends between policies included.
 
     ``emit`` publishes a command. ``swapped`` hears of the first action after each swap.
-    ``failed`` hears of an exception in the loop, which has ended it. ``watch`` sees after each
-    tick the observation ``[O]``, the command ``[A]`` sent, and whether the observation was fresh.
+    ``failed`` hears of an exception in the loop, which has ended it. ``watch`` sees each tick after
+    its command was sent.
     """
 
     def __init__(
@@ -156,7 +169,8 @@ class ControlLoop(threading.Thread):
 
     def _tick(self, sample: Sample, now: float, fresh: bool) -> None:
         self._statistics.tick(now)
-        stopped = self._emergency_stop.is_set()
+        held = self._watch is not None and self._watch.holds
+        stopped = held or self._emergency_stop.is_set()
         self._held = None if stopped else self._decide(sample, now, fresh)
         if self._held is None:
             command = self._safe_command(sample)
@@ -168,7 +182,7 @@ class ControlLoop(threading.Thread):
         if self._held is not None and self._slot.acted(decided_by):
             self._swapped()
         if self._watch is not None:
-            self._watch(sample.data, command.values, fresh)
+            self._watch(sample.data, command, fresh)
 
     def _decide(self, sample: Sample, now: float, fresh: bool) -> Decision | None:
         """Return what to do about ``sample``, or None when only the safe action is left."""

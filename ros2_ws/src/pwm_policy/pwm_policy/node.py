@@ -24,6 +24,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
+from std_msgs.msg import Float64
 
 from pwm_policy import parameters
 from pwm_policy.assembly import ContractError
@@ -34,6 +35,7 @@ from pwm_policy.limits import LimitsError, narrowed
 from pwm_policy.loop import Command, ControlLoop, LoopSettings
 from pwm_policy.loop_statistics import LoopStatistics
 from pwm_policy.messages import diagnostic_message
+from pwm_policy.monitor import NoveltyWatch
 from pwm_policy.outputs import Outputs
 from pwm_policy.registry import PolicyError, PolicyRegistry
 from pwm_policy.services import PolicyServices
@@ -44,6 +46,8 @@ RELIABLE = QoSProfile(depth=10)
 LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 REFUSALS = (PolicyError, LimitsError, ContractError, CommandError)
 """Why a node cannot be configured."""
+UNPREDICTED = "the robot does not move as the policy's world model predicts"
+HELD = "safe action until another policy is swapped in"
 LAST_WORD_SECONDS = 0.5
 """How long a node that stops waits for the receivers to have its safe action."""
 
@@ -59,6 +63,7 @@ class PolicyNode(LifecycleNode):
             raise ValueError(reason)
         self._slot, self._statistics = PolicySlot(), LoopStatistics()
         self._policies = PolicyServices(self, self._slot, self._publish_status)
+        self._watch = NoveltyWatch(self._slot, self._publish_novelty, self._on_novelty)
         self._inputs: Inputs | None = None
         self._outputs: Outputs | None = None
         self._loop: ControlLoop | None = None
@@ -75,6 +80,7 @@ class PolicyNode(LifecycleNode):
 
     def _create_interfaces(self) -> None:
         self._status = self.create_publisher(PolicyStatus, "~/status", LATCHED)
+        self._novelty = self.create_publisher(Float64, "~/novelty", RELIABLE)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", RELIABLE)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
@@ -110,6 +116,9 @@ class PolicyNode(LifecycleNode):
         registry.require_rate(float(self.get_parameter("rate").value))
         name = registry.select(self.get_parameter("policy").value, self.get_parameter("task").value)
         bundle = registry.get(name)
+        fallback = self.get_parameter("fallback_policy").value
+        if fallback:
+            registry.get(fallback)
         limits_file = self.get_parameter("limits_file").value
         limited = narrowed(bundle.action, Path(limits_file)) if limits_file else bundle.action
         self._action_guard = ActionGuard(limited, bundle.control_step)
@@ -169,6 +178,7 @@ class PolicyNode(LifecycleNode):
             float(self.get_parameter("stale_timeout").value),
         )
         self._statistics.clear()
+        self._watch.restart()
         self._loop = ControlLoop(
             settings,
             self._slot,
@@ -180,6 +190,7 @@ class PolicyNode(LifecycleNode):
             self._on_loop_failure,
             self._policies.emergency_stop,
             self._sequence,
+            self._watch,
         )
         self._loop.start()
 
@@ -205,6 +216,29 @@ class PolicyNode(LifecycleNode):
     def _on_first_action(self) -> None:
         latency = self._slot.swap_latency * 1e3
         self._publish_status(f"{self._slot.acting.name} acts, {latency:.1f} ms after the request")
+
+    def _publish_novelty(self, novelty: float) -> None:
+        self._novelty.publish(Float64(data=novelty))
+
+    def _on_novelty(self, novelty: float) -> None:
+        reason = f"{self._slot.acting.name}: novelty {novelty:.1f}: {UNPREDICTED}"
+        if self.get_parameter("on_novelty").value == "fallback":
+            reason += f"; {self._fall_back()}"
+        self.get_logger().warning(reason)
+        self._publish_status(reason)
+
+    def _fall_back(self) -> str:
+        """Leave control to the fallback policy or to the safe action; say which."""
+        name = self.get_parameter("fallback_policy").value
+        if name not in ("", self._slot.acting.name):
+            try:
+                self._policies.swap(name, 0.0, time.monotonic())
+            except PolicyError as error:
+                self.get_logger().error(f"no fallback: {error}")
+            else:
+                return f"{name} takes over"
+        self._watch.hold()
+        return HELD
 
     def _on_loop_failure(self, error: Exception) -> None:
         self._failure = f"the control loop failed: {type(error).__name__}: {error}"
@@ -249,12 +283,15 @@ class PolicyNode(LifecycleNode):
             "commands_to": ", ".join(self._outputs.topics) if self._outputs else "",
             "refused_swaps": self._policies.counts["refused_swaps"],
             "swaps": self._policies.counts["swaps"],
+            "novelty": self._watch.peak if self._watch.monitored else "no monitor",
+            "novelty_alarms": self._watch.alarms,
             **self._statistics.snapshot(),
         }
         level, text = self._health()
         name = f"{self.get_fully_qualified_name()}: control loop"
         stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(diagnostic_message(stamp, name, level, text, values))
+        self._watch.look_again()
 
     def _health(self) -> tuple[bytes, str]:
         if self._failure:
@@ -268,6 +305,10 @@ class PolicyNode(LifecycleNode):
         if sample is None or time.monotonic() - sample.arrived > timeout:
             lack = self._inputs.lack() if self._inputs is not None else "observation"
             return DiagnosticStatus.WARN, f"no fresh observation ({lack}): safe action"
+        if self._watch.holds:
+            return DiagnosticStatus.WARN, f"novelty: {HELD}"
+        if self._watch.peak > 1:
+            return DiagnosticStatus.WARN, f"novelty {self._watch.peak:.1f}: {UNPREDICTED}"
         if self._loop.out_of_range:
             entries = ", ".join(self._loop.out_of_range)
             return DiagnosticStatus.WARN, f"outside of what the policy was trained on: {entries}"

@@ -10,10 +10,12 @@ from rclpy.parameter import Parameter
 TRIGGERS = ("clock", "observation")
 OBSERVATION_SOURCES = ("observation", "sensors")
 COMMAND_INTERFACES = ("action", "forward_command", "joint_trajectory", "joint_state")
+ON_NOVELTY = ("report", "fallback")
 CHOICES = {
     "trigger": TRIGGERS,
     "observation_source": OBSERVATION_SOURCES,
     "command_interface": COMMAND_INTERFACES,
+    "on_novelty": ON_NOVELTY,
 }
 """What a parameter may be."""
 
@@ -63,6 +65,7 @@ def declare(node: Node) -> None:
     )
     _declare_outputs(node)
     _declare_inputs(node)
+    _declare_monitor(node)
     _declare(
         node, "autostart", True, "Configure and activate when the node starts.", read_only=True
     )
@@ -126,6 +129,24 @@ def _declare_inputs(node: Node) -> None:
         "A velocity command (cmd_vel) counts as zero this many seconds after it arrived. Read by "
         "`configure`.",
         floating_point_range=[FloatingPointRange(from_value=0.01, to_value=3600.0)],
+    )
+
+
+def _declare_monitor(node: Node) -> None:
+    """Declare what follows when the robot does not move as the world model predicts."""
+    _declare(
+        node,
+        "on_novelty",
+        "report",
+        "When novelty rises above 1: report: tell; fallback: let `fallback_policy` take over, or "
+        "the safe action, until another policy is swapped in.",
+        additional_constraints=f"one of {', '.join(ON_NOVELTY)}",
+    )
+    _declare(
+        node,
+        "fallback_policy",
+        "",
+        "Policy that takes over on novelty; empty: the safe action. Checked by `configure`.",
     )
 
 

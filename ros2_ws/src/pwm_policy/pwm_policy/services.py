@@ -121,7 +121,7 @@ class PolicyServices:
         requested = time.monotonic()
         response.known = self.registry.names if self.registry else []
         try:
-            previous = self._swap(request.name, request.blend_seconds, requested)
+            previous = self.swap(request.name, request.blend_seconds, requested)
         except PolicyError as error:
             self.counts["refused_swaps"] += 1
             response.message = str(error)
@@ -136,8 +136,11 @@ class PolicyServices:
         self._announce(response.message)
         return response
 
-    def _swap(self, name: str, blend_seconds: float, requested: float) -> str:
-        """Replace the active policy; return the name of the replaced one."""
+    def swap(self, name: str, blend_seconds: float, requested: float) -> str:
+        """Replace the active policy; return the name of the replaced one.
+
+        ``PolicyError`` says why it cannot be, and nothing has changed.
+        """
         if self.registry is None:
             raise PolicyError(NOT_CONFIGURED)
         if not (math.isfinite(blend_seconds) and blend_seconds >= 0):
