@@ -9,6 +9,7 @@ import pytest
 
 from pwm_core.layout import ActionChannel, ActionLayout
 from pwm_core.tasks import get_task
+from pwm_mujoco.disturbances import Disturbances
 from pwm_mujoco.world import CommandRefused, World
 
 REAL = get_task("cartpole-balance")
@@ -213,3 +214,30 @@ def test_the_real_physics_diverging_is_a_fault() -> None:
     world.environment.data.qvel[:] = 1e30
     world.decide()
     assert world.fault is not None
+
+
+def test_an_episode_from_a_keyframe() -> None:
+    world = World("gym-humanoid", seed=3)
+    world.reset(keyframe="1")  # Gymnasium's keyframes have no names
+    np.testing.assert_allclose(world.environment.data.qpos, world.environment.model.key_qpos[1])
+    np.testing.assert_allclose(world.reading.position, world.environment.model.key_qpos[1])
+    world.decide()
+    assert world.episode_step == 1
+    episode = world.episode
+    with pytest.raises(ValueError, match="humanoid has no keyframe 'lying': its own are 0, 1"):
+        world.reset(keyframe="lying")
+    assert world.episode == episode
+
+
+def test_a_push_too_strong_is_a_fault_that_a_reset_ends() -> None:
+    world = World("cartpole-balance", 0, disturbances=Disturbances(push_force=1e15))
+    for _ in range(200):
+        world.decide()
+    assert world.fault is not None
+    assert "diverged in episode 0 after" in world.fault
+    assert np.isfinite(world.observation).all()
+    assert np.isfinite(world.reading.position).all()
+    world.disturb(Disturbances())
+    world.reset()
+    world.decide()
+    assert world.fault is None

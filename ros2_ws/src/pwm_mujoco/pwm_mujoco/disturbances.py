@@ -116,7 +116,7 @@ class Disturbances:
     def push(self, time: float, seed: int) -> np.ndarray:
         """Return the force ``[3]`` that pushes at ``time`` seconds into the episode, in N."""
         number, phase = divmod(time, self.push_interval)
-        if self.push_force == 0 or number < 1 or phase >= self.push_duration:
+        if number < 1 or phase >= self.push_duration:
             return np.zeros(3)
         angle = draws(seed, "push", int(number)).uniform(0, 2 * np.pi)
         return self.push_force * np.array([np.cos(angle), np.sin(angle), 0.0])

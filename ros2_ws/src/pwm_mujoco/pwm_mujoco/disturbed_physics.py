@@ -64,10 +64,12 @@ class DisturbedPhysics:
 
     def push(self, time: float, seed: int) -> None:
         """Let the force of ``time`` seconds into the episode act on the pushed body."""
-        force = self._acting.push(time, seed)
         if self._pushed is not None:
             self._data.xfrc_applied[self._pushed] = 0.0
             self._pushed = None
+        if self._acting.push_force == 0:
+            return
+        force = self._acting.push(time, seed)
         if force.any():
             self._pushed = self._push_body(self._acting)
             self._data.xfrc_applied[self._pushed, :3] = force

@@ -46,6 +46,15 @@ class _Errors:
     sensors: np.ndarray
     entries: np.ndarray
 
+    def on(self, reading: Reading) -> Reading:
+        """Return a true reading as it is measured."""
+        return Reading(
+            reading.position + self.position,
+            reading.velocity + self.velocity,
+            reading.effort,
+            reading.sensors + self.sensors,
+        )
+
 
 @dataclass(frozen=True)
 class _Moment:
@@ -96,22 +105,22 @@ class Sensors:
     def change(self, acting: Disturbances) -> None:
         """Measure under other disturbances from now on."""
         self._acting = acting
+        self._wrong = bool(acting.sensor_bias or acting.sensor_noise)
 
     def measure(self) -> Reading:
         """Measure the joints and sensors after a simulator step; return what is known by now."""
         self._count += 1
-        errors = self._errors()
+        data = self._data
         newest = Reading(
-            self._data.qpos + errors.position,
-            self._data.qvel + errors.velocity,
-            self._data.qfrc_actuator.copy(),
-            self._data.sensordata + errors.sensors,
+            data.qpos.copy(), data.qvel.copy(), data.qfrc_actuator.copy(), data.sensordata.copy()
         )
+        if self._wrong:
+            newest = self._errors().on(newest)
         return _delayed(self._readings, newest, self._acting.observation_delay * self._substeps)
 
     def observe(self, observation: np.ndarray) -> np.ndarray:
         """Return the observation ``[O]`` that is known at the end of a decision."""
-        if self._acting.sensor_bias or self._acting.sensor_noise:
+        if self._wrong:
             observation = self._with_errors(observation)
         return _delayed(self._observations, observation, self._acting.observation_delay)
 

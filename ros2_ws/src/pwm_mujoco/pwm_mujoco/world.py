@@ -163,13 +163,13 @@ class World:
         self._reward = 0.0
 
     def _keyframe(self, task: Task | BareModel, name: str) -> int:
-        """Return the index of the model's keyframe; ``ValueError`` with their names otherwise."""
+        """Return the index of a keyframe, by its name or, where it has none, its number."""
         model = self._simulated[task.name].environment.model
-        index = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_KEY, name)
-        if index < 0:
-            known = ", ".join(model.key(i).name or f"number {i}" for i in range(model.nkey))
-            raise ValueError(f"{task.body} has no keyframe {name!r}: its own are {known or 'none'}")
-        return index
+        known = [model.key(index).name or str(index) for index in range(model.nkey)]
+        if name not in known:
+            own = ", ".join(known) or "none"
+            raise ValueError(f"{task.body} has no keyframe {name!r}: its own are {own}")
+        return known.index(name)
 
     def _to_keyframe(self, index: int) -> np.ndarray:
         """Put the model in a keyframe and return the observation there."""
