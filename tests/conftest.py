@@ -94,6 +94,7 @@ def save_bundle(path: Path, graph: Any, metadata: dict[str, Any] | None) -> Path
 def make_bundle(tmp_path: Path) -> Callable[..., Path]:
     """Write ``NAME.onnx`` below ``policies/`` of the test: a linear policy of a task.
 
+    ``gain`` is ``[O, A]``, or ``[O]`` for a single action;
     ``changes`` replace metadata, after the layouts' hashes were computed.
     """
 
@@ -108,9 +109,10 @@ def make_bundle(tmp_path: Path) -> Callable[..., Path]:
     ) -> Path:
         directory = tmp_path / "policies"
         directory.mkdir(exist_ok=True)
-        column = np.asarray(gain, np.float32).reshape(-1, 1)
+        gains = np.asarray(gain, np.float32)
+        gains = gains if gains.ndim == 2 else gains[:, None]
         metadata = bundle_metadata(name, get_task(task)) | changes
-        graph = picking_graph(len(column)) if picks else feedback_graph(column, square_root)
+        graph = picking_graph(len(gains)) if picks else feedback_graph(gains, square_root)
         return save_bundle(directory / f"{name}.onnx", graph, metadata)
 
     return make
