@@ -135,7 +135,8 @@ class Detector:
         """
         seen, expected = self._monitor.look(observation, command)
         if self._expected is not None:
-            error = np.nan_to_num(seen - self._expected, nan=self._limit)
+            with np.errstate(invalid="ignore"):  # what overflowed in the graph counts as odd
+                error = np.nan_to_num(seen - self._expected, nan=self._limit)
             self._errors.append(error * min(1.0, self._limit / max(_length(error), TINY)))
         self._expected = expected
         if not self._errors:

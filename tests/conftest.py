@@ -118,6 +118,39 @@ def make_bundle(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture
+def make_monitor() -> Callable[..., Any]:
+    """A monitor that expects the first of five entries to grow by the command, all else to stay."""
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+
+    from pwm_export.monitor import Monitor
+
+    def value(name: str, size: int) -> Any:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size])
+
+    graph = helper.make_graph(
+        [
+            helper.make_node("Identity", ["observation"], ["seen"]),
+            helper.make_node("MatMul", ["command", "effect"], ["change"]),
+            helper.make_node("Add", ["observation", "change"], ["expected"]),
+        ],
+        "integrator",
+        [value("observation", 5), value("command", 1)],
+        [value("seen", 5), value("expected", 5)],
+        [numpy_helper.from_array(np.eye(1, 5, dtype=np.float32), "effect")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+    def make(window: int = 5, threshold: float = 1.0) -> Monitor:
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+        return Monitor.of(session, {"window": window, "threshold": threshold}, 5, 1)
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four real episodes of uniform actions of each cart-pole task; read only."""
