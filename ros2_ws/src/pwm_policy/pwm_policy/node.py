@@ -338,6 +338,7 @@ def main() -> int:
     executor.shutdown()
     node.destroy_node()
     rclpy.shutdown()
+    gc.unfreeze()  # what was frozen would keep the middleware's shared memory behind
     return 0
 
 
