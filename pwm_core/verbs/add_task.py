@@ -89,5 +89,5 @@ def channel_rows(task: Task) -> list[dict[str, str]]:
 
 
 def _source(channel: ObservationChannel) -> str:
-    ago = f", {channel.lag} decisions ago" if channel.lag else ""
+    ago = f", lag {channel.lag}" if channel.lag else ""
     return f"{channel.topic} {channel.field}{ago}"
