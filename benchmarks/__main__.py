@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import collection, extraction, inference, pretraining, sampler
+from benchmarks import collection, control_loop, extraction, inference, pretraining, sampler
 from benchmarks.measure import clock_name
 from benchmarks.settings import FULL, QUICK
 from pwm_core.run_directory import git_revision, machine
@@ -28,6 +28,7 @@ BENCHMARKS = {
     "extraction": extraction,
     "inference": inference,
     "sampler": sampler,
+    "control_loop": control_loop,
 }
 
 

@@ -30,8 +30,19 @@ Decide = Callable[[np.ndarray], np.ndarray]
 REFERENCE, RAW, BUNDLE = "torch eager", "session.run", "Bundle.act"
 
 
+def exported_bundle(directory: Path, settings: Settings) -> Bundle:
+    """Return a bundle of an untrained policy of the demo's size."""
+    return _export(directory, settings)[0]
+
+
 def deciders(directory: Path, settings: Settings) -> tuple[dict[str, Decide], np.ndarray]:
     """Return the three ways to decide with one policy, and observations ``[N, O]`` to feed."""
+    bundle, trained, observations = _export(directory, settings)
+    network = CommandedPolicy(trained.policy, trained.task.action).eval()
+    return _deciders(bundle, network), observations
+
+
+def _export(directory: Path, settings: Settings) -> tuple[Bundle, TrainedPolicy, np.ndarray]:
     dataset = synthetic_dataset(directory / "data", settings.episodes)
     runner = extraction(dataset, directory)
     config, task = runner.config, runner.info
@@ -39,10 +50,9 @@ def deciders(directory: Path, settings: Settings) -> tuple[dict[str, Decide], np
     record: dict[str, Any] = {"training": {}, "world_model": {}, "provenance": {}}
     trained = TrainedPolicy(runner.policy(), task, described, record)
     observations = np.array(dataset.observation[: settings.decisions])
-    bundle = export_policy(
-        trained, "benchmark", directory / "benchmark.onnx", observations[:16], {}
-    )
-    return _deciders(bundle, CommandedPolicy(trained.policy, task.action).eval()), observations
+    path = directory / "benchmark.onnx"
+    bundle = export_policy(trained, "benchmark", path, observations[:16], {})
+    return bundle, trained, observations
 
 
 def _deciders(bundle: Bundle, network: torch.nn.Module) -> dict[str, Decide]:

@@ -22,9 +22,35 @@ class Settings:
     """Sizes of the data sets that the sampler draws from."""
     compiled: bool
     """Measure compiled programs too (compilation takes about half a minute each)."""
+    rates: tuple[int, ...]
+    """Decisions per second of the control loops."""
+    block_seconds: float
+    """Length of a block of a control loop."""
+    swaps: int
+    """Swaps in a row."""
 
 
 SIZES = (10**5, 10**6, 10**7, 10**8)
-FULL = Settings(rounds=7, calls=3, decisions=400, episodes=10, transitions=SIZES, compiled=True)
-QUICK = Settings(rounds=2, calls=1, decisions=20, episodes=4, transitions=(10**4,), compiled=False)
+FULL = Settings(
+    rounds=7,
+    calls=3,
+    decisions=400,
+    episodes=10,
+    transitions=SIZES,
+    compiled=True,
+    rates=(50, 100, 250, 500),
+    block_seconds=6.0,
+    swaps=200,
+)
+QUICK = Settings(
+    rounds=2,
+    calls=1,
+    decisions=20,
+    episodes=4,
+    transitions=(10**4,),
+    compiled=False,
+    rates=(100,),
+    block_seconds=0.3,
+    swaps=5,
+)
 """Only to see that everything runs: its figures mean nothing."""
