@@ -33,6 +33,7 @@ from std_srvs.srv import SetBool
 
 from pwm_mujoco import parameters
 from pwm_mujoco.bare_model import load_model
+from pwm_mujoco.cameras import Cameras
 from pwm_mujoco.interfaces import NamedCommand, RobotInterface, SimulatorInterface
 from pwm_mujoco.joint_commands import JointCommands
 from pwm_mujoco.messages import diagnostic_message, stamp
@@ -52,7 +53,7 @@ class MujocoBridge(Node):
         if reason:
             raise ValueError(reason)
         headless = self.get_parameter("headless").value
-        if headless:  # never renders: keep dm_control from looking for a display
+        if headless:  # no window: keep dm_control from looking for a display
             os.environ.setdefault("MUJOCO_GL", "disabled")
         self.world = self._make_world()
         self._counts: Counter[str] = Counter()
@@ -62,17 +63,20 @@ class MujocoBridge(Node):
         self._interface = self._make_interface()
         self._stepping = Stepping(self.world, self, parameters.stepping(self))
         self._create_topics()
-        self._viewer = None
+        self._windows: list[Viewer | Cameras] = []
         if not headless:
-            self._viewer = Viewer(self.world, self._stepping.changed, self._warn)
+            self._windows.append(Viewer(self.world, self._stepping.changed, self._warn))
+        cameras = parameters.cameras(self)
+        if cameras.names:
+            self._windows.append(Cameras(self, self.world, self._stepping.changed, cameras))
 
     def start(self) -> None:
         """Start the physics thread."""
         mode = self._stepping.settings.mode
         self.get_logger().info(f"simulating {self.world.task.name}, mode {mode}")
         self._stepping.start()
-        if self._viewer:
-            self._viewer.start()
+        for window in self._windows:
+            window.start()
 
     @property
     def alive(self) -> bool:
@@ -82,8 +86,8 @@ class MujocoBridge(Node):
     def stop(self) -> None:
         """End the physics thread."""
         self._stepping.stop()
-        if self._viewer:
-            self._viewer.stop()
+        for window in self._windows:
+            window.stop()
 
     # Set-up
 

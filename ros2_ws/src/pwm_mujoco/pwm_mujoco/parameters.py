@@ -12,6 +12,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from pwm_core.layout import ActionLayout
+from pwm_mujoco.cameras import CameraSettings
 from pwm_mujoco.disturbances import Disturbances
 from pwm_mujoco.robot_topics import TopicSettings
 from pwm_mujoco.stepping import SteppingSettings
@@ -91,6 +92,7 @@ def declare(node: Node) -> None:
         **read_only,
     )
     _declare_topics(node)
+    _declare_cameras(node)
     for setting in fields(Disturbances):
         default = list(setting.default) if isinstance(setting.default, tuple) else setting.default
         _declare(node, setting.name, default, setting.metadata["description"])
@@ -120,6 +122,38 @@ def _declare_topics(node: Node) -> None:
     _declare(node, "odom_frame", "odom", "Frame of its pose.", **read_only)
     _declare(
         node, "imu_frame", "", "Frame of `imu/data`; empty: the name of its site.", **read_only
+    )
+
+
+def _declare_cameras(node: Node) -> None:
+    read_only = {"read_only": True}
+    pixels = [IntegerRange(from_value=16, to_value=4096, step=1)]
+    _declare(
+        node,
+        "cameras",
+        [""],
+        "Cameras of the model to draw offscreen; [''] for none.",
+        **read_only,
+    )
+    _declare(node, "camera_width", 320, "Pixels.", integer_range=pixels, **read_only)
+    _declare(node, "camera_height", 240, "Pixels.", integer_range=pixels, **read_only)
+    _declare(
+        node,
+        "camera_rate",
+        10.0,
+        "Pictures of each camera per wall second (Hz), at most.",
+        floating_point_range=[FloatingPointRange(from_value=0.1, to_value=200.0)],
+        **read_only,
+    )
+
+
+def cameras(node: Node) -> CameraSettings:
+    """Return which cameras to draw, and how."""
+    return CameraSettings(
+        names=[name for name in node.get_parameter("cameras").value if name],
+        width=int(node.get_parameter("camera_width").value),
+        height=int(node.get_parameter("camera_height").value),
+        rate=float(node.get_parameter("camera_rate").value),
     )
 
 
