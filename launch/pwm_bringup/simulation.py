@@ -9,6 +9,7 @@ from typing import Literal
 
 from pwm_bringup.bringup import CLOCK, Bringup, absolute
 from pwm_bringup.nodes import NodeProcess, Value
+from pwm_core.tasks import get_task
 
 BRIDGE = "mujoco_bridge"
 
@@ -50,14 +51,22 @@ class Simulation(Bringup):
         }
         if self.model_file is not None:
             parameters["model_file"] = absolute(self.model_file)
-        return parameters
+        return parameters | self._order()
 
     def _policy(self) -> dict[str, Value]:
         if self.interface == "ros2_control":
             return {
                 "observation_source": "sensors",
                 "command_interface": "forward_command",
-                "controller": BRIDGE,
+                "command_topic": "forward_position_controller/commands",
+                # Only the bridge knows the joints of a mere model.
+                **(self._order() or {"controller": BRIDGE}),
             }
         # In lockstep the simulation waits for the policy: the policy must not wait for a clock.
         return {"trigger": "observation" if self.mode == "lockstep" else "clock"}
+
+    def _order(self) -> dict[str, Value]:
+        """Return the order of the joints in a forward command, told to both nodes."""
+        if self.interface == "pwm" or self.model_file is not None:
+            return {}
+        return {"joints": [channel.joint for channel in get_task(self.task).action.channels]}

@@ -23,8 +23,14 @@ def test_a_bridge_that_plays_a_robot_is_driven_as_one() -> None:
     assert bridge.parameters["interface"] == "ros2_control"
     assert policy.parameters["observation_source"] == "sensors"
     assert policy.parameters["command_interface"] == "forward_command"
-    assert policy.parameters["controller"] == bridge.executable, "it tells the order of its joints"
+    assert policy.parameters["joints"] == bridge.parameters["joints"] == ["slider"]
     assert "trigger" not in policy.parameters, "a robot does not wait"
+
+
+def test_of_a_mere_model_the_bridge_knows_the_joints() -> None:
+    bridge, policy = Simulation(interface="ros2_control", model_file=Path("arm.xml")).nodes()
+    assert policy.parameters["controller"] == bridge.executable
+    assert "joints" not in policy.parameters
 
 
 def test_a_model_file_of_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
