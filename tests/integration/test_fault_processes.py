@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Processes that are killed, and what the others do about it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+SEGMENT = re.compile(r"/dev/shm/fastdds_[0-9a-f]{16}\b")
+"""Fast DDS's shared memory of one participant, beside which its lock lies (``…_el``)."""
+STOPS = (signal.SIGINT, signal.SIGTERM)
+
+
+@pytest.fixture
+def actions(listen) -> list:
+    from pwm_interfaces.msg import Action
+
+    return listen(Action, "action")
+
+
+def test_a_killed_simulator_brings_the_safe_action_until_it_is_back(
+    make_bundle, start_bridge, start_policy, until, actions, reaction
+) -> None:
+    make_bundle("upright")
+    bridge = start_bridge(mode="realtime")
+    policy = start_policy()
+    until(lambda: actions and not actions[-1].safe, "the policy's actions")
+    since = time.monotonic()
+    os.kill(bridge.pid, signal.SIGKILL)
+    until(lambda: actions[-1].safe, "the safe action")
+    reaction("simulator or sensors killed (SIGKILL)", "safe action", since)
+    assert bridge.wait(timeout=30) == -signal.SIGKILL
+    since = time.monotonic()
+    start_bridge(mode="realtime")
+    until(lambda: not actions[-1].safe, "the policy's actions again")
+    reaction("simulator started again", "the policy acts, without being asked", since)
+    assert policy.returncode is None
+    epochs = [action.policy_epoch for action in actions]
+    assert set(epochs) == {1}
+
+
+def test_a_killed_policy_node_is_replaced_by_a_new_one(
+    make_bundle, start_bridge, start_policy, session, until, actions, reaction
+) -> None:
+    make_bundle("upright")
+    bridge = start_bridge(mode="realtime")
+    policy = start_policy()
+    until(lambda: actions and not actions[-1].safe, "the policy's actions")
+    os.kill(policy.pid, signal.SIGKILL)
+    assert policy.wait(timeout=30) == -signal.SIGKILL
+    said, seen = len(actions), len(session.frames)
+    until(lambda: len(session.frames) > seen + 25, "a robot that goes on")
+    since = time.monotonic()
+    start_policy()
+    until(lambda: len(actions) > said + 5 and not actions[-1].safe, "the new node's actions")
+    reaction("policy node killed (SIGKILL) and started again", "the policy acts", since)
+    assert bridge.returncode is None
+    assert actions[-1].sequence < actions[said - 1].sequence + 1000
+
+
+def shared_memory(pid: int | str) -> set[Path]:
+    """Return the shared memory of participants that a process has mapped: its own and others'."""
+    segments = {Path(path) for path in SEGMENT.findall(Path(f"/proc/{pid}/maps").read_text())}
+    return segments | {segment.with_name(f"{segment.name}_el") for segment in segments}
+
+
+@pytest.fixture
+def running(make_bundle, start, start_bridge, start_policy, session, until, tmp_path: Path):
+    """Bridge, policy node and recorder at work, by name, and their shared memory."""
+    make_bundle("upright")
+    of_the_test = shared_memory("self")
+    processes = {
+        "mujoco_bridge": start_bridge(mode="realtime"),
+        "policy_node": start_policy(),
+        "recorder": start("pwm_bringup", "recorder", directory=str(tmp_path / "bags")),
+    }
+    session.connect()
+    until(lambda: session.diagnostics.keys() >= processes.keys(), "every node's diagnostics")
+    memory = set.union(*(shared_memory(process.pid) for process in processes.values()))
+    memory -= of_the_test
+    assert len(memory) >= 2 * len(processes)
+    return processes, memory
+
+
+@pytest.mark.parametrize("number", STOPS, ids=lambda number: number.name)
+def test_a_stopped_process_ends_with_zero_and_leaves_nothing(running, number, reaction) -> None:
+    processes, memory = running
+    for name, process in processes.items():
+        since = time.monotonic()
+        os.kill(process.pid, number)
+        assert process.wait(timeout=60) == 0, list(process.tail)
+        reaction(f"{number.name} to {name}", "ends with status 0, leaves no shared memory", since)
+        assert not any("Traceback" in line for line in process.tail)
+    assert not [path for path in memory if path.exists()]
+
+
+def test_what_killed_processes_leave_is_cleaned_by_fastdds(running) -> None:
+    processes, memory = running
+    for process in processes.values():
+        os.kill(process.pid, signal.SIGKILL)
+    assert [p.wait(timeout=60) for p in processes.values()] == [-signal.SIGKILL] * len(processes)
+    assert all(path.exists() for path in memory)
+    subprocess.run(["fastdds", "shm", "clean"], check=True, capture_output=True, timeout=60)
+    assert not [path for path in memory if path.exists()]
