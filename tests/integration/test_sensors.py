@@ -115,12 +115,20 @@ def acts(actions: list, expected: float) -> Callable[[], bool]:
 
 
 def test_joints_by_name_in_any_order_among_others(
-    make_bundle, start_on_sensors, robot, until, actions
+    make_bundle, start_on_sensors, robot, until, actions, listen
 ) -> None:
+    from pwm_interfaces.msg import Observation
+
     make_bundle("policy", GAIN)
+    shown = listen(Observation, "policy_node/observation")
     start_on_sensors()
     robot("joint_states", joint_state)
     until(acts(actions, math.tanh(GAIN @ SEEN)), "the policy's action on the assembled vector")
+    until(lambda: shown, "what the policy saw")
+    np.testing.assert_allclose(shown[0].data, SEEN, atol=1e-6)
+    assert shown[0].layout_hash == TASK.observation.hash()
+    assert math.isnan(shown[0].reward)
+    until(lambda: actions[-1].observation_step >= shown[0].step, "the answer to it")
     robot("joint_states", lambda: joint_state({"hinge_1": (-0.2, 0.0), "slider": (0.0, 2.0)}))
     other = np.array([0.0, math.cos(-0.2), math.sin(-0.2), 2.0, 0.0])
     until(acts(actions, math.tanh(GAIN @ other)), "the action on other joint states")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,11 +88,14 @@ class AssemblingInbox(Inbox):
     """Makes an observation of what the sensors said whenever the loop takes one.
 
     Its steps count decisions, or are the simulator's where one tells its :class:`Moment`.
+    ``decided`` hears of every observation once a command has answered it.
     """
 
-    def __init__(self, assembler: Assembler, step: int = 0) -> None:
+    def __init__(
+        self, assembler: Assembler, step: int = 0, decided: Callable[[Sample], None] | None = None
+    ) -> None:
         super().__init__()
-        self._assembler = assembler
+        self._assembler, self._decided = assembler, decided
         assembler.reset()
         self._step = step
         self._moment: Moment | None = None
@@ -130,6 +134,8 @@ class AssemblingInbox(Inbox):
 
     def answered(self, command: np.ndarray) -> None:
         self._assembler.acted(command)
+        if self._decided is not None:
+            self._decided(self.sample)
 
     def _next_step(self, again: bool) -> int:
         if self._moment is not None:

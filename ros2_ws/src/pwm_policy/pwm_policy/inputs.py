@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from pwm_policy.inbox import AssemblingInbox, Inbox, Moment, Sample
 from pwm_policy.loop_statistics import LoopStatistics
 from pwm_policy.sources import SENSORS, MessageError
 
+STREAM = QoSProfile(depth=50)
 NEWEST = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 
 
@@ -102,6 +104,8 @@ class SensorInputs(Inputs):
     Joint states set the pace of a loop that is triggered by observations (without any: the first
     other measurement). Where a simulator publishes ``observation``, its step and episode are heard,
     so that actions can answer a step and no history crosses a reset; its numbers are not.
+
+    What the policy saw is published on ``~/observation`` while somebody listens, after the command.
     """
 
     def __init__(self, node: Node, bundle: Bundle, statistics: LoopStatistics) -> None:
@@ -109,7 +113,8 @@ class SensorInputs(Inputs):
         super().__init__(node, statistics)
         timeout = float(node.get_parameter("command_timeout").value)
         self._assembler = Assembler(bundle.observation, bundle.action, timeout)
-        self._control_step = bundle.control_step
+        self._bundle, self._hash = bundle, bundle.observation.hash()
+        self._seen = node.create_publisher(Observation, "~/observation", STREAM)
         self._inbox: AssemblingInbox | None = None
         self._step = 0
         self._pace = _pace(self._assembler.topics)
@@ -119,8 +124,8 @@ class SensorInputs(Inputs):
             self._subscribe(SENSORS[topic].message, topic, listen, qos_profile_sensor_data)
 
     def open(self) -> Inbox:
-        self._cadence = Cadence(self._control_step)
-        self._inbox = AssemblingInbox(self._assembler, self._step)
+        self._cadence = Cadence(self._bundle.control_step)
+        self._inbox = AssemblingInbox(self._assembler, self._step, self._show)
         return self._inbox
 
     def close(self) -> None:
@@ -134,6 +139,24 @@ class SensorInputs(Inputs):
             return f"never heard {', '.join(missing)}"
         reading, arrived = self._assembler.oldest()
         return f"{reading} is {time.monotonic() - arrived:.2f} s old"
+
+    def destroy(self) -> None:
+        super().destroy()
+        self._node.destroy_publisher(self._seen)
+
+    def _show(self, sample: Sample) -> None:
+        if not self._seen.get_subscription_count():
+            return
+        message = Observation(
+            task=self._bundle.task,
+            step=sample.step,
+            layout_hash=self._hash,
+            data=sample.data.tolist(),
+            reward=math.nan,  # nobody knows
+            episode_return=math.nan,
+        )
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        self._seen.publish(message)
 
     def _on_message(self, topic: str, message: Any) -> None:
         arrived = time.monotonic()
