@@ -40,7 +40,7 @@ from pwm_bringup.message_definition import DefinitionError, full_text
 from pwm_bringup.recording import Message, Recording
 
 TOPICS = (
-    *("action", "observation", "joint_states", "imu/data", "odom", "cmd_vel"),
+    *("action", "observation", "joint_states", "imu/data", "odom", "cmd_vel", "target"),
     *("policy_node/status", "*/commands", "*/joint_trajectory", "joint_commands", "shadow/*"),
     *("/diagnostics", "/clock"),
 )
