@@ -251,5 +251,8 @@ def test_a_cartpole_is_balanced_by_its_joint_states(
     start_on_sensors(trigger="observation")
     session.connect()
     session.reset(seed=0)
+    episode = session.frames[-1].episode
     until(lambda: session.frames[-1].episode_step > 150, "three simulated seconds")
-    assert session.frames[-1].reward > 1.8, "2 is the most; an unguided pole lies by then"
+    rewards = [f.reward for f in session.frames if f.episode == episode and f.episode_step > 0]
+    assert len(rewards) > 75, "half of them, on a busy machine"
+    assert min(rewards) > 1.8, "2 is the most; an unguided pole falls below 0.1 on its way round"
