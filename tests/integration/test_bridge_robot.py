@@ -95,6 +95,7 @@ def test_a_policy_solves_its_task_on_a_robot(
     session.configure("mujoco_bridge", mode="realtime")
     until(lambda: figure(session, "episode_over") == "True", "the end of the episode")
     assert not session.frames, "a robot does not say what a policy should see"
+    assert np.diff(sorted(session.positions)).min() == pytest.approx(0.01), "every simulator step"
     assert float(figure(session, "episode_return")) > 0.9 * offline_return(
         path, "cartpole-balance", 7
     )
@@ -127,6 +128,12 @@ def test_a_robot_says_its_joints_and_takes_their_commands_in_the_order_of_its_pa
 
     until(said, "the torque on the second joint")
     assert "/observation" not in topics_of(session, "mujoco_bridge")
+
+
+def test_sensors_at_a_rate_of_their_own(start_bridge, session, until) -> None:
+    start_bridge(interface="ros2_control", joint_state_rate=20.0, mode="realtime")
+    until(lambda: len(session.positions) > 10, "joint states")
+    assert np.diff(sorted(session.positions)).min() == pytest.approx(0.05)
 
 
 def test_a_model_without_a_task_has_its_sensors_and_takes_commands_by_actuator(
@@ -168,10 +175,10 @@ def test_a_model_without_a_task_has_its_sensors_and_takes_commands_by_actuator(
     publisher = session.create_publisher(Action, "action", 10)
     until(publisher.get_subscription_count, "the bridge's subscription")
     step = session.frames[-1].step
-    publisher.publish(Action(names=["shoulder_servo"], values=[0.8], observation_step=step))
+    publisher.publish(Action(names=["shoulder_servo"], values=[-0.8], observation_step=step))
     until(lambda: figure(session, "accepted_actions") == "1", "the command")
     ask(StepSimulation, "mujoco_bridge/step", steps=100)
-    until(lambda: joints[-1].position[0] == pytest.approx(0.8, abs=0.15), "the servo")
+    until(lambda: joints[-1].position[0] == pytest.approx(-0.8, abs=0.15), "the servo")
 
 
 def test_disturbances_by_parameter_and_a_push_that_blows_the_physics_up(
@@ -224,3 +231,31 @@ def test_a_start_that_cannot_be_says_why(start_bridge, parameters: dict, reason:
     bridge = start_bridge(**parameters)
     assert bridge.wait(timeout=60) == 2
     assert any(reason in line for line in bridge.tail)
+
+
+def test_a_camera_that_is_asked_for(start_bridge, session, until, listen) -> None:
+    from sensor_msgs.msg import CameraInfo, Image
+
+    from pwm_core.rendering import find_renderer
+
+    if find_renderer() is None:
+        bridge = start_bridge(cameras=["fixed"])
+        assert bridge.wait(timeout=60) == 2
+        assert any("neither EGL nor OSMesa draws" in line for line in bridge.tail)
+        return
+    images = listen(Image, "camera/fixed/image_raw")
+    infos = listen(CameraInfo, "camera/fixed/camera_info")
+    start_bridge(cameras=["fixed"], camera_width=64, camera_height=48, mode="realtime")
+    until(lambda: images and infos, "a picture")
+    picture = np.frombuffer(bytes(images[-1].data), np.uint8).reshape(48, 64, 3)
+    assert picture.std() > 5.0, "a picture of one colour shows no cart-pole"
+    assert images[-1].header.frame_id == "fixed_optical_frame"
+    vertical = 2 * np.degrees(np.arctan(24 / infos[-1].k[4]))
+    camera = get_task("cartpole-balance").make_single(0).model.camera("fixed")
+    assert vertical == pytest.approx(camera.fovy[0])
+
+
+def test_a_camera_that_the_model_lacks(start_bridge) -> None:
+    bridge = start_bridge(cameras=["back"])
+    assert bridge.wait(timeout=60) == 2
+    assert any("no camera 'back': its own are fixed, lookatcart" in line for line in bridge.tail)
