@@ -16,8 +16,8 @@ from rclpy.node import Node
 
 from pwm_policy.joint_commands import CommandError
 
-ANSWER_SECONDS = 5.0
-"""How long a controller may take to be found and to answer."""
+ANSWER_SECONDS = 20.0
+"""How long a controller, which may just be starting, may take to be found and to answer."""
 
 
 @dataclass(frozen=True)
