@@ -75,9 +75,7 @@ def topics_of(session, node: str) -> set[str]:
     return {name for name, _ in session.get_publisher_names_and_types_by_node(node, "/")}
 
 
-@pytest.mark.parametrize(
-    "command_interface", ["forward_command", "joint_trajectory", "joint_state"]
-)
+@pytest.mark.parametrize("command_interface", ["forward_command", "joint_state"])
 def test_a_policy_solves_its_task_on_a_robot(
     make_bundle, start_bridge, start_policy, session, until, command_interface: str
 ) -> None:
@@ -221,10 +219,8 @@ def test_disturbances_by_parameter_and_a_push_that_blows_the_physics_up(
 @pytest.mark.parametrize(
     ("parameters", "reason"),
     [
-        ({"interface": "can"}, "interface 'can' is none of pwm, ros2_control"),
         ({"interface": "ros2_control", "mode": "lockstep"}, "mode 'lockstep' needs interface pwm"),
         ({"model_file": "/no/such.xml"}, "model_file /no/such.xml does not exist"),
-        ({"mass_scale": -1.0}, "mass_scale is -1.0, expected nothing below 0"),
     ],
 )
 def test_a_start_that_cannot_be_says_why(start_bridge, parameters: dict, reason: str) -> None:
