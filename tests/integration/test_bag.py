@@ -21,7 +21,7 @@ from pwm_core.data.formats.source import import_sources
 from pwm_core.tasks import get_task
 
 SWINGING = (1.0, 0.5, -2.0, 0.3, 0.7)
-EPISODES = 3
+EPISODES = 2
 """Tries for one that is recorded whole: on a busy machine messages may be lost."""
 
 

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import math
-import threading
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -21,8 +22,23 @@ BAD = {
     "observation too long": [*GOOD, 0.0],
     "empty observation": [],
 }
-FLOOD = 10_000
-"""Observations per second that are tried for."""
+FLOOD = """
+import contextlib, sys, time
+import rclpy
+from pwm_interfaces.msg import Observation
+
+rclpy.init()
+publisher = rclpy.create_node("flood").create_publisher(Observation, "observation", 10)
+message = Observation(task="cartpole-balance", layout_hash=sys.argv[1], data=[0.1, 1, 0, 0, 0])
+deadline = time.monotonic()
+with contextlib.suppress(Exception):  # the end of the context
+    while rclpy.ok():
+        message.step += 1
+        publisher.publish(message)
+        deadline += 1e-4
+        time.sleep(max(0.0, deadline - time.monotonic()))
+"""
+"""Publishes good observations, ten thousand a second if the machine can."""
 
 
 @pytest.fixture
@@ -59,7 +75,7 @@ def test_a_clock_that_goes_back_stops_nothing(
     from rosgraph_msgs.msg import Clock
 
     make_bundle("upright")
-    start_policy(use_sim_time=True)
+    start_policy(use_sim_time=True, stale_timeout=2.0)  # a busy machine is no fault
     clock = session.create_publisher(Clock, "/clock", 10)
     observe(GOOD)
 
@@ -81,49 +97,31 @@ def test_a_clock_that_goes_back_stops_nothing(
 
 
 @pytest.fixture
-def flood(session, until) -> Iterator[Callable[[], list[int]]]:
-    """Publish good observations as fast as one thread can; returns what counts them."""
-    from pwm_interfaces.msg import Observation
+def flood(domain: int) -> Iterator[None]:
+    """A process that publishes observations as fast as it can."""
+    from pwm_bringup.processes import environment
 
-    publisher = session.create_publisher(Observation, "observation", 10)
-    message = Observation(task="cartpole-balance", layout_hash=LAYOUT.hash(), data=GOOD)
-    stopped, published = threading.Event(), [0]
-
-    def publish() -> None:
-        deadline = time.monotonic()
-        while not stopped.is_set():
-            message.step += 1
-            publisher.publish(message)
-            published[0] += 1
-            deadline += 1.0 / FLOOD
-            time.sleep(max(0.0, deadline - time.monotonic()))
-
-    thread = threading.Thread(target=publish, daemon=True)
-
-    def begin() -> list[int]:
-        until(publisher.get_subscription_count, "the node's subscription")
-        thread.start()
-        return published
-
-    yield begin
-    stopped.set()
-    thread.join(timeout=10)
+    command = [sys.executable, "-c", FLOOD, LAYOUT.hash()]
+    process = subprocess.Popen(command, env=environment(domain))
+    yield
+    process.terminate()
+    process.wait(timeout=60)
 
 
 def test_a_flood_of_observations_leaves_the_loop_and_the_services_alive(
-    make_bundle, start_policy, until, actions, flood, ask, reaction
+    flood, make_bundle, start_policy, until, actions, ask, reaction
 ) -> None:
     from pwm_interfaces.srv import ListPolicies
 
     make_bundle("upright")
     node = start_policy()
-    published = flood()
     until(lambda: actions and not actions[-1].safe, "the policy's actions")
-    before, sent = actions[-1], published[0]
-    until(lambda: actions[-1].sequence >= before.sequence + 150, "a hundred and fifty decisions")
-    assert published[0] - sent > 150 * 4
-    assert actions[-1].observation_step > before.observation_step
+    first, began = actions[-1], time.monotonic()
+    until(lambda: actions[-1].observation_step > first.observation_step + 10_000, "the flood")
+    rate = (actions[-1].observation_step - first.observation_step) / (time.monotonic() - began)
+    print(f"{rate:.0f} observations a second")
     since = time.monotonic()
     assert ask(ListPolicies, "policy_node/list_policies").active == "upright"
     reaction("flood of observations (10 kHz tried)", "services answer, the loop ticks on", since)
+    until(lambda: actions[-1].sequence > first.sequence + 150, "a hundred and fifty decisions")
     assert node.returncode is None
