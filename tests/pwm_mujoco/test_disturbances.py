@@ -2,15 +2,29 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pwm_core.tasks import get_task
+from pwm_core.tasks.mjcf import MjcfTask, task_from_mjcf
 from pwm_mujoco.disturbances import Disturbances
 from pwm_mujoco.world import World
 
 TASK = "cartpole-swingup"
+PENDULUM = """
+<mujoco>
+  <worldbody>
+    <body>
+      <joint name="pivot" axis="0 1 0"/>
+      <geom type="capsule" fromto="0 0 0 0 0 -0.5" size="0.02" mass="1"/>
+    </body>
+  </worldbody>
+  <actuator><motor name="motor" joint="pivot" ctrlrange="-1 1"/></actuator>
+  <keyframe><key qpos="1.0"/></keyframe>
+</mujoco>
+"""
 RANGES = Disturbances(
     gain_range=(0.5, 1.5),
     bias_range=(-0.1, 0.1),
@@ -238,3 +252,30 @@ def test_a_body_that_is_not_there_is_refused_and_nothing_changes() -> None:
 
 def test_every_setting_says_what_it_is() -> None:
     assert all(setting.metadata["description"] for setting in fields(Disturbances))
+
+
+def test_history_remembers_what_was_measured_and_not_what_was_done(tmp_path: Path) -> None:
+    (tmp_path / "pendulum.xml").write_text(PENDULUM)
+    (tmp_path / "nothing_to_gain.py").write_text("def zero(model, data, action): return 0.0\n")
+    task = task_from_mjcf(
+        MjcfTask(
+            "pendulum",
+            tmp_path / "pendulum.xml",
+            "nothing_to_gain:zero",
+            tmp_path,
+            history=1,
+            previous_action=True,
+        )
+    )
+    bias = 0.25
+    world = World("pendulum", 0, lambda _: task, Disturbances(sensor_bias=bias))
+    before = float(world.environment.data.qpos[0])
+    world.offer(["motor"], [0.5], world.step)
+    world.decide()
+    now = float(world.environment.data.qpos[0])
+    seen = dict(zip(task.observation.names, world.observation.tolist(), strict=True))
+    values = {(c.field, c.transform, c.lag): seen[c.name] for c in task.observation.channels}
+    assert values["position", "cos", 0] == pytest.approx(np.cos(now + bias))
+    assert values["position", "sin", 1] == pytest.approx(np.sin(before + bias))
+    assert values["value", "identity", 0] == pytest.approx(0.5)
+    assert before != pytest.approx(now)
