@@ -76,8 +76,10 @@ def test_steps_and_episodes_of_a_simulator(rig: Rig) -> None:
     assert rig.decide() == (71, [2, 0.1, 1, 0])
     rig.inbox.mark(Moment(72, 4))
     assert rig.inbox.take(0.0).step == 71, "the sensors have not seen the new episode"
-    rig.say(5.0)
-    assert rig.decide() == (72, [5, 0, 5, 0])
+    rig.say(5.0, repeated=True)
+    assert rig.decide() == (72, [5, 0, 5, 0]), "a reset takes no time: the stamp is the same"
+    rig.inbox.mark(Moment(73, 5))
+    assert rig.decide(again=True) == (73, [5, 0, 5, 0]), "nothing is waited for in vain"
 
 
 def test_an_inbox_begins_an_episode(rig: Rig) -> None:

@@ -39,7 +39,7 @@ class SimulatorInterface:
         node.create_subscription(Action, "action", self._on_action, COMMAND)
 
     def decided(self) -> None:
-        self.waiting()
+        self._observations.publish(observation_message(self._world))
         self._topics.publish_when_due(self._world)
 
     def stepped(self) -> None:
@@ -47,6 +47,7 @@ class SimulatorInterface:
 
     def waiting(self) -> None:
         self._observations.publish(observation_message(self._world))
+        self._topics.publish(self._world)
 
     def _on_action(self, message: Action) -> None:
         self._receive(

@@ -107,10 +107,10 @@ class AssemblingInbox(Inbox):
 
     def heard(self, arrived: float, repeated: bool) -> None:
         """Count a message that may trigger a decision; ``repeated``: it was sent before."""
-        if repeated:
+        if repeated and not self._restarted:
             self._repeated = True
         else:
-            self._new = True
+            self._new = True  # a reset takes no time: the same stamp may be of a new episode
         self.arrive(arrived)
 
     def mark(self, moment: Moment) -> None:
@@ -121,9 +121,10 @@ class AssemblingInbox(Inbox):
 
     def take(self, now: float, again: bool = False) -> Sample:
         if self._restarted and self.newest is not None:
-            if not self._new:
-                return self.newest  # of the episode before, and too old soon
+            if not self._new and not again:
+                return self.newest  # of the episode before
             self._assembler.reset()
+            again = False
         again = again or (self._repeated and not self._new)
         self._new = self._repeated = self._restarted = False
         assembled = self._assembler.assemble(now, again)
