@@ -128,3 +128,35 @@ def test_a_killed_recorder_leaves_what_it_flushed(
     data.validate()
     decisions = sum(episode.length for episode in data.episodes)
     assert decisions > least / 10
+
+
+def test_publishers_that_offer_less_join_late(session, recorder, until, tmp_path: Path) -> None:
+    from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
+    from sensor_msgs.msg import JointState
+
+    latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+    hasty = QoSProfile(depth=10, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+    early = session.create_publisher(JointState, "measured", latched)
+    early.publish(JointState(name=["early"]))
+    process = recorder("measured", topics=["meas*"])
+    until(lambda: recorded(session) == 1, "the message from before the recorder")
+    late = session.create_publisher(JointState, "measured", hasty)
+    until(late.get_subscription_count, "a subscription that suits both")
+
+    def heard() -> bool:
+        late.publish(JointState(name=["late"]))
+        return recorded(session) > 10
+
+    until(heard, "messages of the late publisher")
+    process.interrupt()
+    assert process.wait(timeout=60) == 0
+    (file,) = the_bag(tmp_path).glob("*.mcap")
+    with open(file, "rb") as stream:
+        reader = make_reader(stream, decoder_factories=[DecoderFactory()])
+        names = [tuple(message.name) for _, _, _, message in reader.iter_decoded_messages()]
+    assert names[0] == ("early",)
+    assert names.count(("late",)) > 5
+
+
+def recorded(session: Any) -> int:
+    return int(session.diagnostics.get("recorder", {}).get("messages", 0))
