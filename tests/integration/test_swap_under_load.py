@@ -85,7 +85,6 @@ def test_two_hundred_swaps_while_bundles_are_loaded_and_listed(
 
     until(lambda: session.diagnostics["policy_node"]["swaps"] == str(SWAPS), "the count")
     figures = session.diagnostics["policy_node"]
-    assert int(figures["safe_actions"]) == 0, "nobody stopped the robot"
     print({name: figures[name] for name in ("ticks", "missed_ticks", "period_p99_ms")})
 
     back = actions[-1].policy_epoch
@@ -102,5 +101,6 @@ def _require_order(actions: list, policies: dict[int, str]) -> None:
         assert after.policy_epoch >= before.policy_epoch
         assert after.observation_step >= before.observation_step
     for action in actions:
+        assert not action.safe
         assert action.policy == policies.get(action.policy_epoch, action.policy)
         assert action.values[0] == pytest.approx(wanted[action.policy], abs=1e-3)
