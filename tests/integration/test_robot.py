@@ -18,9 +18,14 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from pwm_bringup.robot import Robot
-bundles = Path(sys.argv[1])
-trusted = Path(sys.argv[2])
-sys.exit(Robot(policy_dir=bundles, trusted_bundles=trusted, namespace="robot1", dry_run=True).run())
+robot = Robot(
+    policy_dir=Path(sys.argv[1]),
+    trusted_bundles=Path(sys.argv[2]),
+    namespace="robot1",
+    joints=("slider",),
+    dry_run=True,
+)
+sys.exit(robot.run())
 """
 
 

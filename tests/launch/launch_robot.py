@@ -25,7 +25,11 @@ from pwm_bringup.session import Session
 def generate_test_description() -> LaunchDescription:
     """Start the policy node on the bundles of ``policy_dir``, dry."""
     launch_file = [FindPackageShare("pwm_bringup"), "/launch/robot.launch.py"]
-    arguments = {"policy_dir": LaunchConfiguration("policy_dir"), "dry_run": "true"}
+    arguments = {
+        "policy_dir": LaunchConfiguration("policy_dir"),
+        "joints": "slider",
+        "dry_run": "true",
+    }
     return LaunchDescription(
         [
             DeclareLaunchArgument("policy_dir", description="Directory of bundles."),
