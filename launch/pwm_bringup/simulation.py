@@ -58,7 +58,7 @@ class Simulation(Bringup):
             return {
                 "observation_source": "sensors",
                 "command_interface": "forward_command",
-                "command_topic": "forward_position_controller/commands",
+                "command_topic": f"{BRIDGE}/commands",
                 # Only the bridge knows the joints of a mere model.
                 **(self._order() or {"controller": BRIDGE}),
             }

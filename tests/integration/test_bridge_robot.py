@@ -76,17 +76,24 @@ def topics_of(session, node: str) -> set[str]:
 
 
 @pytest.mark.parametrize("command_interface", ["forward_command", "joint_state"])
-def test_a_policy_solves_its_task_on_a_robot(
-    make_bundle, start_bridge, start_policy, session, until, command_interface: str
+def test_a_policy_solves_its_task_on_a_robot_as_sim_starts_it(
+    make_bundle, start, session, until, tmp_path: Path, command_interface: str
 ) -> None:
+    from pwm_bringup.simulation import Simulation
+
     path = make_bundle("upright")
-    start_bridge(interface="ros2_control", mode="paused", auto_reset=False)
-    until(lambda: figure(session, "step"), "the bridge, as a controller that can be asked")
-    start_policy(
-        observation_source="sensors",
-        command_interface=command_interface,
-        controller="" if command_interface == "joint_state" else "mujoco_bridge",
+    simulation = Simulation(
+        interface="ros2_control",
+        task="cartpole-balance",
+        policy_dir=tmp_path / "policies",
+        mode="paused",
     )
+    bridge, policy = simulation.nodes()
+    start(bridge.package, bridge.executable, **(bridge.parameters | {"auto_reset": False}))
+    wanted = {"command_interface": command_interface}
+    if command_interface == "joint_state":
+        wanted["command_topic"] = "joint_commands"
+    start(policy.package, policy.executable, **(policy.parameters | wanted))
     until(lambda: session.status.state == "active", "the policy")
     until(lambda: int(figure(session, "accepted_actions") or 0) > 10, "commands to arrive")
     session.reset(seed=7)

@@ -152,7 +152,6 @@ def test_nothing_that_our_nodes_do_is_refused(
         "observation_source": "sensors",
         "command_interface": "forward_command",
         "controller": "mujoco_bridge",
-        "command_topic": "forward_position_controller/commands",
     }
     start_bridge(interface=interface)
     start("pwm_bringup", "recorder", directory=str(tmp_path / "bags"))
