@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Iterations of ``pwm extract`` at its defaults."""
+"""Iterations of ``pwm extract``: at its defaults, at published sizes, ten tasks side by side."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,50 +12,108 @@ from benchmarks.reference import PlainExtraction
 from benchmarks.settings import Settings
 from benchmarks.synthetic import TASKS, synthetic_dataset, untrained_world_model
 from pwm_core.data.dataset import Dataset
-from pwm_core.extraction.config import configure
-from pwm_core.extraction.runner import Extraction
+from pwm_core.device import keep_freed_memory
+from pwm_core.extraction.config import Overrides, configure
+from pwm_core.extraction.runner import Extraction, iterate
+from pwm_core.model.store import TrainedWorldModel
 from pwm_core.verbs.extract import Extract
 
 REFERENCE = "reference"
+ONE_BY_ONE = "one after the other"
+MANY = 10
+"""Tasks side by side."""
+PUBLISHED = Overrides(
+    batch=512, actor_hidden=(400, 200, 100), critic_hidden=(400, 200), critic_passes=8
+)
+"""Sizes of the published runs."""
+DEFAULTS = Overrides()
 
 
-def extraction(dataset: Dataset, directory: Path, compiled: bool = False) -> Extraction:
-    """Return the runner for the first task at the verb's defaults, without files."""
-    verb = Extract(device="cpu", compile=compiled)
-    job = verb._job(TASKS[0], configure(verb.preset, verb.overrides, verb.seed))
-    trained = untrained_world_model(dataset)
-    runner = Extraction(trained, dataset, job.task, directory, job.config, job.options)
-    if compiled:
-        runner.learner.compile()
-    return runner
+def extraction(
+    dataset: Dataset,
+    directory: Path,
+    compiled: bool = False,
+    trained: TrainedWorldModel | None = None,
+    overrides: Overrides = DEFAULTS,
+    task: str = TASKS[0],
+) -> Extraction:
+    """Return the runner for ``task`` at the verb's defaults, without files."""
+    keep_freed_memory()
+    verb = Extract(device="cpu", compile=compiled, overrides=overrides)
+    job = verb._job(task, configure(verb.preset, verb.overrides, verb.seed))
+    trained = trained or untrained_world_model(dataset)
+    return Extraction(trained, dataset, job.task, directory, job.config, job.options)
 
 
-def one_iteration(runner: Extraction) -> None:
-    """Run one iteration as the runner's loop does."""
-    runner.iterate()
-    runner.iteration += 1
+def one_iteration(runners: Sequence[Extraction]) -> None:
+    """Run one iteration of each side by side, as the runner's loop does."""
+    iterate(runners)
+    for runner in runners:
+        runner.iteration += 1
+
+
+def one_by_one(runners: Sequence[Extraction]) -> None:
+    """Run one iteration of each alone."""
+    for runner in runners:
+        one_iteration([runner])
 
 
 def measure(directory: Path, settings: Settings) -> list[Row]:
     """Return a row per program."""
     dataset = synthetic_dataset(directory / "data", settings.episodes)
-    runners = {"eager (default)": extraction(dataset, directory)}
-    eager = next(iter(runners.values()))
+    rows = against_reference(dataset, directory, settings, "tiny", DEFAULTS)
     if settings.compiled:
-        runners["compiled"] = extraction(dataset, directory, True)
-    reference = PlainExtraction(eager)
-    programs = {REFERENCE: Program(reference.iterate, settings.calls)}
+        for size in ("1M", "5M"):
+            rows += against_reference(dataset, directory, settings, size, PUBLISHED)
+    return rows + side_by_side(dataset, directory, settings)
+
+
+def against_reference(
+    dataset: Dataset, directory: Path, settings: Settings, size: str, overrides: Overrides
+) -> list[Row]:
+    """Return rows of one task's iterations and of the plain reference's."""
+    trained = untrained_world_model(dataset, size)
+    ways = {"by hand (default)": False} | ({"compiled": True} if settings.compiled else {})
+    runners = {
+        name: extraction(dataset, directory, compiled, trained, overrides)
+        for name, compiled in ways.items()
+    }
+    fast = next(iter(runners.values()))
+    reference = PlainExtraction(fast)
+    calls = settings.calls if size == "tiny" else 1
+    programs = {REFERENCE: Program(reference.iterate, calls)}
     for name, runner in runners.items():
-        programs[name] = Program(partial(one_iteration, runner), settings.calls)
-    needed = counted_work(lambda: one_iteration(eager))
+        programs[name] = Program(partial(one_iteration, [runner]), calls)
+    needed = counted_work(lambda: one_iteration([fast]))
     executed = dict.fromkeys(programs, needed)
     executed[REFERENCE] = counted_work(reference.iterate)
-    case = f"batch {eager.config.batch}, horizon {eager.config.horizon}"
+    case = f"{size}, batch {fast.config.batch}"
     return compare(case, programs, REFERENCE, executed, needed, settings.rounds)
 
 
+def side_by_side(dataset: Dataset, directory: Path, settings: Settings) -> list[Row]:
+    """Return rows of many tasks' iterations, together and one after the other."""
+    trained = untrained_world_model(dataset)
+
+    def runners(compiled: bool = False) -> list[Extraction]:
+        names = [TASKS[i % len(TASKS)] for i in range(MANY)]
+        return [extraction(dataset, directory, compiled, trained, task=name) for name in names]
+
+    together = runners()
+    programs = {
+        ONE_BY_ONE: Program(partial(one_by_one, runners()), 1),
+        "together": Program(partial(one_iteration, together), 1),
+    }
+    if settings.compiled:
+        programs["together, compiled"] = Program(partial(one_iteration, runners(True)), 1)
+    needed = counted_work(lambda: one_iteration(together))
+    executed = dict.fromkeys(programs, needed)
+    case = f"tiny, batch {together[0].config.batch}, {MANY} tasks"
+    return compare(case, programs, ONE_BY_ONE, executed, needed, settings.rounds)
+
+
 def profiled(directory: Path, settings: Settings) -> list[Row]:
-    """Return the costliest operators of an eager iteration."""
+    """Return the costliest operators of an iteration."""
     dataset = synthetic_dataset(directory / "data", settings.episodes)
     runner = extraction(dataset, directory)
-    return profile_rows(lambda: one_iteration(runner), settings.rounds)
+    return profile_rows(lambda: one_iteration([runner]), settings.rounds)

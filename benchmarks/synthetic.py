@@ -10,9 +10,9 @@ import torch
 from pwm_core.data.behaviours import Uniform
 from pwm_core.data.collect import collect, plan
 from pwm_core.data.dataset import Dataset
+from pwm_core.model.config import SIZES
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.pretraining.preparation import build_model
-from pwm_core.verbs.pretrain import Pretrain
 
 TASKS = ("cartpole-swingup", "cartpole-balance")
 
@@ -23,10 +23,10 @@ def synthetic_dataset(directory: Path, episodes: int) -> Dataset:
     return Dataset(directory)
 
 
-def untrained_world_model(dataset: Dataset) -> TrainedWorldModel:
-    """Return a world model of the demo's size whose rewards are random, not zero."""
+def untrained_world_model(dataset: Dataset, size: str = "tiny") -> TrainedWorldModel:
+    """Return a world model, of the demo's size by default, whose rewards are random, not zero."""
     torch.manual_seed(0)
-    model = build_model(dataset, Pretrain()._config().model)
+    model = build_model(dataset, SIZES[size])
     last = len(model.reward_head) - 1
     torch.nn.init.normal_(model.reward_head.get_parameter(f"{last}.weight"), std=0.5)
     return TrainedWorldModel(model, list(dataset.tasks.values()), {}, {})

@@ -45,16 +45,16 @@ class Actor(nn.Module):
         super().__init__()
         self.mean = actor_network([latent, *hidden, actions], networks)
         self.log_sigma = nn.Parameter(torch.full((actions,), -1.0))
-        self._floor = math.log(sigma_floor)
+        self.log_floor = math.log(sigma_floor)
 
     def sigma(self) -> Tensor:
         """Return the exploration scale per action ``[A]``."""
-        return self.log_sigma.clamp(min=self._floor).exp()
+        return self.log_sigma.clamp(min=self.log_floor).exp()
 
     @torch.no_grad()
     def lift_sigma(self) -> None:
         """Put sigma back on its floor: below it no gradient would ever raise it again."""
-        self.log_sigma.clamp_(min=self._floor)
+        self.log_sigma.clamp_(min=self.log_floor)
 
     def sample(self, z: Tensor, noise: Tensor) -> Tensor:
         """Return actions ``[batch, A]`` in (-1, 1) for standard normal ``noise``."""
@@ -68,16 +68,10 @@ class Actor(nn.Module):
 class StackedLinear(nn.Module):
     """``members`` Linear layers in one batched product: ``[members, batch, in] -> […, out]``."""
 
-    def __init__(self, members: int, inputs: int, outputs: int, networks: Networks) -> None:
+    def __init__(self, weight: nn.Parameter, bias: nn.Parameter) -> None:
+        """Take ``weight [members, in, out]`` and ``bias [members, 1, out]``."""
         super().__init__()
-        layers = [nn.Linear(inputs, outputs) for _ in range(members)]
-        for layer in layers:
-            if networks == "norm-mish":
-                initialise(layer)
-            else:
-                nn.init.orthogonal_(layer.weight, gain=math.sqrt(2))
-        self.weight = nn.Parameter(torch.stack([layer.weight.detach().T for layer in layers]))
-        self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
+        self.weight, self.bias = weight, bias
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.baddbmm(self.bias, x, self.weight)
@@ -86,13 +80,31 @@ class StackedLinear(nn.Module):
 class StackedNorm(nn.Module):
     """LayerNorm with its own gain and bias for each member."""
 
-    def __init__(self, members: int, width: int) -> None:
+    def __init__(self, gain: nn.Parameter, bias: nn.Parameter) -> None:
+        """Take ``gain`` and ``bias``, ``[members, 1, width]``."""
         super().__init__()
-        self.gain = nn.Parameter(torch.ones(members, 1, width))
-        self.bias = nn.Parameter(torch.zeros(members, 1, width))
+        self.gain, self.bias = gain, bias
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.addcmul(self.bias, functional.layer_norm(x, x.shape[-1:]), self.gain)
+
+
+def drawn_linear(members: int, inputs: int, outputs: int, networks: Networks) -> StackedLinear:
+    """Return layers that start apart, with biases of zero."""
+    layers = [nn.Linear(inputs, outputs) for _ in range(members)]
+    for layer in layers:
+        if networks == "norm-mish":
+            initialise(layer)
+        else:
+            nn.init.orthogonal_(layer.weight, gain=math.sqrt(2))
+    weight = torch.stack([layer.weight.detach().T for layer in layers])
+    return StackedLinear(nn.Parameter(weight), nn.Parameter(torch.zeros(members, 1, outputs)))
+
+
+def identity_norm(members: int, width: int) -> StackedNorm:
+    """Return norms with gains of one and biases of zero."""
+    shape = members, 1, width
+    return StackedNorm(nn.Parameter(torch.ones(shape)), nn.Parameter(torch.zeros(shape)))
 
 
 class Critics(nn.Module):
@@ -109,11 +121,11 @@ class Critics(nn.Module):
         sizes = [latent, *hidden]
         layers: list[nn.Module] = []
         for inputs, width in pairwise(sizes):
-            then = [StackedNorm(members, width), Mish()]
-            linear = StackedLinear(members, inputs, width, networks)
+            then = [identity_norm(members, width), Mish()]
+            linear = drawn_linear(members, inputs, width, networks)
             layers += [linear, *(then if networks == "norm-mish" else reversed(then))]
         self.members = members
-        self.network = nn.Sequential(*layers, StackedLinear(members, sizes[-1], 1, networks))
+        self.network = nn.Sequential(*layers, drawn_linear(members, sizes[-1], 1, networks))
 
     def forward(self, z: Tensor) -> Tensor:
         """Return values ``[members, batch]`` of latents ``[batch, latent]``."""

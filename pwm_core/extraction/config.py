@@ -207,7 +207,7 @@ class ExtractionOptions:
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 …"""
     compile: bool = False
-    """Compile the networks."""
+    """Compile the critics' gradient."""
     evaluate_every: int = 100
     """Iterations between evaluations."""
     evaluation_episodes: int = 4

@@ -1,55 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The maths of extraction: imagined rollouts, the actor's objective, TD(lambda) targets."""
+"""The maths of extraction: the actor's objective, TD(lambda) targets, the critics' loss.
+
+Time comes first; ``batch`` stands for any number of dimensions.
+"""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pwm_core.extraction.actor_critic import Actor, Critics
-from pwm_core.model.world_model import WorldModel
-
-
-@dataclass(frozen=True)
-class Imagined:
-    """A rollout in latent space, time first."""
-
-    latent: Tensor
-    """``[horizon + 1, batch, latent]``"""
-    action: Tensor
-    """``[horizon, batch, A]``, padded to the model's width."""
-    reward: Tensor
-    """``[horizon, batch]``"""
-    continues: Tensor
-    """``[horizon, batch]``: probability that the episode goes on after the step."""
-
-
-def imagine(
-    model: WorldModel,
-    actor: Actor,
-    z: Tensor,
-    embedding: Tensor,
-    noise: Tensor,
-    detach: bool = False,
-) -> Imagined:
-    """Roll ``actor`` through the model from ``z [batch, latent]``; ``noise [horizon, batch, A]``.
-
-    Padded action dimensions are zero, as they were in training. With ``detach`` no gradient flows
-    from an action into the latent it was chosen in.
-    """
-    latents, actions = [z], []
-    padding = model.action_mask.shape[-1] - noise.shape[-1]
-    for eps in noise:
-        seen = latents[-1].detach() if detach else latents[-1]
-        action = torch.nn.functional.pad(actor.sample(seen, eps), (0, padding))
-        actions.append(action)
-        latents.append(model.next(latents[-1], action, embedding))
-    latent, action = torch.stack(latents), torch.stack(actions)
-    repeated = embedding.expand(len(actions), -1, -1)
-    reward = model.reward(latent[:-1], action, repeated)
-    return Imagined(latent, action, reward, model.continues(latent[1:], repeated))
+from pwm_core.extraction.actor_critic import Critics
 
 
 def survival(continues: Tensor) -> Tensor:
@@ -58,16 +18,18 @@ def survival(continues: Tensor) -> Tensor:
 
 
 def objectives(
-    reward: Tensor, continues: Tensor, value: Tensor, discount: float, bootstrap: int
+    reward: Tensor, continues: Tensor, value: Tensor, discount: float | Tensor, bootstrap: int
 ) -> Tensor:
     """Return ``Σ_t γ^t p_t r_t + γ^bootstrap p_H V(z_H)`` of each rollout, ``[batch]``.
 
     ``reward [horizon, batch]``, ``value [batch]`` is V(z_H), ``p_t`` the :func:`survival` of
     ``continues [horizon, batch]``; ``bootstrap`` is the horizon H (H + 1 in the released code).
+    A ``discount`` that is not the same for all broadcasts to ``value``.
     """
-    weight = discount ** torch.arange(len(reward), device=value.device)
+    steps = torch.arange(len(reward), device=value.device)
+    weight = discount ** steps.view(-1, *[1] * value.dim())
     alive = survival(continues)
-    return (weight[:, None] * alive[:-1] * reward).sum(0) + discount**bootstrap * alive[-1] * value
+    return (weight * alive[:-1] * reward).sum(0) + discount**bootstrap * alive[-1] * value
 
 
 def lambda_returns(reward: Tensor, value: Tensor, discount: Tensor, lam: float) -> Tensor:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +11,8 @@ import torch
 from torch import Tensor
 
 from pwm_core.extraction.config import ExtractionConfig
-from pwm_core.extraction.loss import Imagined
+from pwm_core.extraction.frozen_model import FrozenModel
 from pwm_core.model.two_hot import symlog
-from pwm_core.model.world_model import WorldModel
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,19 @@ class TrainingReward:
     penalty: float
     """Reward taken off per unit of the dynamics heads' disagreement."""
 
-    def __call__(self, model: WorldModel, imagined: Imagined, embedding: Tensor) -> Tensor:
-        """Return rewards ``[horizon, batch]``; ``embedding [batch, e]``."""
-        reward = symlog(imagined.reward) if self.symlog else imagined.reward
-        if self.penalty:
-            repeated = embedding.expand(len(reward), -1, -1)
-            apart = model.disagreement(imagined.latent[:-1], imagined.action, repeated)
-            reward = reward - self.penalty * apart
-        return reward / self.scale
+
+def shaped(rewards: Sequence[TrainingReward], model: FrozenModel, pair: Tensor) -> Tensor:
+    """Return what the tasks are trained on, ``[…, tasks, batch]``, a reward for each of them.
+
+    ``pair [..., tasks, batch, latent + actions]`` are states and the actions taken there.
+    """
+    reward = model.reward(pair)
+    if rewards[0].symlog:  # tasks side by side have one configuration
+        reward = symlog(reward)
+    if rewards[0].penalty:
+        penalty = reward.new_tensor([task.penalty for task in rewards])
+        reward = reward - penalty[:, None] * model.disagreement(pair)
+    return reward / reward.new_tensor([task.scale for task in rewards])[:, None]
 
 
 def training_reward(

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Extract one task's policy from a frozen world model; resumable to the same numbers."""
+"""Extract policies from a frozen world model; resumable to the same numbers."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -27,11 +28,13 @@ from pwm_core.evaluation.episodes import deterministic, run_episodes
 from pwm_core.extraction.actor_critic import Policy
 from pwm_core.extraction.config import ExtractionConfig, ExtractionOptions
 from pwm_core.extraction.diagnosis import FIGURES, DataReturns, diagnose, gap
+from pwm_core.extraction.gradient_noise import gradient_noise
 from pwm_core.extraction.learner import Learner
 from pwm_core.extraction.reward import training_reward
 from pwm_core.extraction.starts import StartRows, resampled
 from pwm_core.extraction.stopping import best, stalled
 from pwm_core.extraction.store import TrainedPolicy, architecture, build_policy
+from pwm_core.extraction.together import Together
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.progress import ProgressDisplay
 from pwm_core.run_directory import RunDirectory, plain, read_metrics
@@ -46,7 +49,7 @@ IMAGINED_EPISODES = 16
 
 
 class Extraction:
-    """The runner: owns the loop, the files and the display; the algorithm is the ``Learner``."""
+    """One task's run: its files, its evaluations and when it ends; the loop is :func:`extract`."""
 
     def __init__(
         self,
@@ -81,16 +84,19 @@ class Extraction:
         rewards = np.concatenate([dataset.reward[e.start + 1 : e.rows.stop] for e in chosen])
         apart = self._disagreement() if config.uncertainty_penalty else 1.0
         self.learner = Learner(
-            self.model,
+            self.model.config.latent,
             self.info.action.size if config.action_masks else self.model.action_mask.shape[-1],
             discount,
             training_reward(config, rewards, discount, apart),
             config,
             self.device,
         )
+        self.learner.compiled = options.compile
         if begin_from:
             self._adopt(begin_from)
         self.iteration = 0
+        self.together: Together | None = None
+        self._run: RunDirectory | None = None
         self._curve: list[dict[str, Any]] = []
         self._best: dict[str, Tensor] = {}
 
@@ -126,13 +132,34 @@ class Extraction:
 
         ``inputs`` are the hashes of world model and dataset.
         """
+        (outcome,) = extract([self], [inputs])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def begin(self, inputs: dict[str, str]) -> None:
+        """Open the run's directory, and go on from its checkpoint where there is one."""
+        self._inputs, self._begin = inputs, time.monotonic()
         run = RunDirectory(self.out, "extract", self.config, inputs)
         run.open_metrics(self._resume())
-        try:
-            self._curve = read_metrics(self.out)
-            self._train(run)
-        finally:
-            run.close()
+        self._run = run
+        self._curve = read_metrics(self.out)
+        if not self._curve:
+            self._note(self._evaluate() | {"seconds": 0.0})
+
+    def advance(self, figures: dict[str, Tensor]) -> None:
+        """Take note of an iteration: evaluate the policy and keep a checkpoint when due."""
+        self.iteration += 1
+        if self._due(self.options.evaluate_every):
+            scalars = {name: value.item() for name, value in figures.items()}
+            noise = {"gradient_noise/actor": self._gradient_noise()}
+            seconds = {"seconds": time.monotonic() - self._begin}
+            self._note(self._evaluate() | scalars | noise | seconds)
+        if self._due(self.options.checkpoint_every) or self.finished():
+            self._save()
+
+    def conclude(self) -> TrainedPolicy:
+        """Write the policy with the record of how it came to be."""
         training = self._conclude()
         data = DataReturns.of(self._episodes)
         findings = diagnose(self.info.name, self._curve, training, data, self.trained.quality)
@@ -140,36 +167,22 @@ class Extraction:
             "training": training,
             "diagnosis": [asdict(finding) for finding in findings],
             "world_model": self.trained.quality,
-            "provenance": {**inputs, "config": plain(self.config)},
+            "provenance": {**self._inputs, "config": plain(self.config)},
         }
         policy = TrainedPolicy(self.policy(), self.info, self._architecture(), record)
         policy.save(self.out / "policy.safetensors")
         return policy
 
-    def _train(self, run: RunDirectory) -> None:
-        if self.options.compile:
-            self.learner.compile()
-        config, options, begin = self.config, self.options, time.monotonic()
-        if not self._curve:
-            self._note(run, self._evaluate() | {"seconds": 0.0})
-        label = f"extract {self.info.name}"
-        with ProgressDisplay(label, config.iterations, "iterations", self.iteration) as progress:
-            while not self._finished():
-                figures = self.iterate()
-                self.iteration += 1
-                if self._due(options.evaluate_every):
-                    scalars = {name: value.item() for name, value in figures.items()}
-                    noise = {"gradient_noise/actor": self._gradient_noise()}
-                    seconds = {"seconds": time.monotonic() - begin}
-                    self._note(run, self._evaluate() | scalars | noise | seconds)
-                if self._due(options.checkpoint_every) or self._finished():
-                    self._save()
-                progress.update(self.iteration, _shown(self._curve[-1]))
+    def close(self) -> None:
+        """Close the run's files, where they are open."""
+        if self._run:
+            self._run.close()
 
     def _due(self, every: int) -> bool:
         return self.iteration == self.config.iterations or self.iteration % every == 0
 
-    def _finished(self) -> bool:
+    def finished(self) -> bool:
+        """Return whether nothing is left to do: all iterations, or no hope of a better policy."""
         return self.iteration >= self.config.iterations or stalled(
             self._scores(), self.config.patience
         )
@@ -178,10 +191,11 @@ class Extraction:
         name = "real_return" if self.simulator else "imagined_return"
         return [line[name] for line in self._curve]
 
-    def _note(self, run: RunDirectory, figures: dict[str, Any]) -> None:
+    def _note(self, figures: dict[str, Any]) -> None:
         """Log ``figures`` and remember the actor while it is the best."""
         figures = figures | {"gap": gap(figures)}
-        run.log(self.iteration, figures)
+        assert self._run is not None
+        self._run.log(self.iteration, figures)
         self._curve.append({"step": self.iteration, **figures})
         if self.config.keep == "best" and best(self._scores()) == len(self._curve) - 1:
             state = self.learner.actor.state_dict()
@@ -203,25 +217,30 @@ class Extraction:
 
     def iterate(self) -> dict[str, Tensor]:
         """Run one iteration: an actor step through the model, then the critics' passes."""
-        return self.learner.update(*self._start_states(), self.iteration)
+        return iterate([self])[0]
 
     def _gradient_noise(self) -> float:
-        return self.learner.gradient_noise(*self._start_states(), self.iteration)
+        z, _ = self._encode(self.start_observations())
+        return gradient_noise(self.model, self.index, self.learner, z, self.iteration)
 
-    def _start_states(self) -> tuple[Tensor, Tensor]:
+    def start_observations(self) -> Tensor:
+        """Return the observations ``[batch, O]`` that the iteration starts from."""
         rng = np.random.default_rng([self.config.seed, self.iteration])
-        return self._encode(self._observations(self._starts.draw(rng, self.config.batch)))
+        return self._observations(self._starts.draw(rng, self.config.batch))
 
     def _observations(self, rows: np.ndarray) -> Tensor:
         return torch.from_numpy(self.dataset.observation[rows][:, : self.info.observation.size])
 
+    def padded(self, observation: Tensor) -> Tensor:
+        """Return ``observation [N, O]`` on the device, as wide as the model's widest task."""
+        padding = self.model.observation_mean.shape[1] - observation.shape[1]
+        return torch.nn.functional.pad(observation, (0, padding)).to(self.device)
+
     @torch.no_grad()
     def _encode(self, observation: Tensor) -> tuple[Tensor, Tensor]:
-        """Return latents and task embeddings of ``observation [N, O]``, padded to the model's."""
-        padding = self.model.observation_mean.shape[1] - observation.shape[1]
-        padded = torch.nn.functional.pad(observation, (0, padding)).to(self.device)
-        task = torch.full((len(padded),), self.index, device=self.device)
-        return self.model.encode(padded, task), self.model.embedding(task)
+        """Return latents and task embeddings of ``observation [N, O]``."""
+        task = torch.full((len(observation),), self.index, device=self.device)
+        return self.model.encode(self.padded(observation), task), self.model.embedding(task)
 
     @torch.no_grad()
     def _disagreement(self) -> float:
@@ -238,6 +257,12 @@ class Extraction:
         policy = build_policy(self.info, self._architecture()).to(self.device)
         policy.adopt(self.model, self.index, self.learner.actor)
         return policy.cpu().eval()
+
+    def shown(self) -> dict[str, str]:
+        """Return what the progress display shows."""
+        figures = self._curve[-1]
+        real, imagined = figures["real_return"], figures["imagined_return"]
+        return {"imagined": f"{imagined:.0f}", "real": "unknown" if real is None else f"{real:.0f}"}
 
     def _architecture(self) -> dict[str, Any]:
         config = self.config
@@ -282,6 +307,76 @@ class Extraction:
         return float(total.mean())
 
 
+Outcome = TrainedPolicy | Exception
+
+
+def extract(extractions: Sequence[Extraction], inputs: Sequence[dict[str, str]]) -> list[Outcome]:
+    """Run ``extractions`` of one world model and configuration side by side to their ends.
+
+    ``inputs`` are what :meth:`Extraction.run` takes, for each. Return the policies; the exception
+    for a task that failed, which leaves the others alone.
+    """
+    failed: dict[Extraction, Exception] = {}
+    try:
+        for extraction, own in zip(extractions, inputs, strict=True):
+            with _noted(failed, extraction):
+                extraction.begin(own)
+        _train(extractions, failed)
+    finally:
+        for extraction in extractions:
+            extraction.close()
+    return [failed.get(extraction) or extraction.conclude() for extraction in extractions]
+
+
+@contextmanager
+def _noted(failed: dict[Extraction, Exception], extraction: Extraction) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        failed[extraction] = error
+
+
+def _train(extractions: Sequence[Extraction], failed: dict[Extraction, Exception]) -> None:
+    """Iterate until every extraction is finished or in ``failed``."""
+    if not (begun := [e for e in extractions if e not in failed]):
+        return
+    one, total = len(begun) == 1, begun[0].config.iterations * len(begun)
+    label = f"extract {begun[0].info.name if one else f'{len(begun)} tasks'}"
+    with ProgressDisplay(label, total, "iterations", _done(begun)) as progress:
+        while running := [e for e in begun if e not in failed and not e.finished()]:
+            for extraction, figures in zip(running, iterate(running), strict=True):
+                with _noted(failed, extraction):
+                    extraction.advance(figures)
+            progress.update(_done(begun), running[0].shown() if one else None)
+
+
+def _done(extractions: Sequence[Extraction]) -> int:
+    return sum(extraction.iteration for extraction in extractions)
+
+
+@torch.no_grad()
+def _encoded(extractions: Sequence[Extraction]) -> Tensor:
+    """Return start states ``[tasks, batch, latent]``."""
+    observation = torch.stack([e.padded(e.start_observations()) for e in extractions])
+    indices = torch.tensor([e.index for e in extractions], device=observation.device)
+    task = indices[:, None].expand(observation.shape[:2])
+    z = extractions[0].model.encode(observation.flatten(0, 1), task.flatten())
+    return z.unflatten(0, observation.shape[:2])
+
+
+def iterate(extractions: Sequence[Extraction]) -> list[dict[str, Tensor]]:
+    """Run one iteration of each, side by side; return their figures."""
+    together = extractions[0].together
+    if together is None or together.learners != [e.learner for e in extractions]:
+        learners = [extraction.learner for extraction in extractions]
+        model, tasks = extractions[0].model, [extraction.index for extraction in extractions]
+        together = Together(model, tasks, learners)
+        for extraction in extractions:
+            extraction.together = together
+    iterations = [extraction.iteration for extraction in extractions]
+    return together.update(_encoded(extractions), iterations)
+
+
 def simulator(task: str, evaluate: Literal["auto", "real", "model"]) -> Task | None:
     """Return the task to evaluate in, ``None`` where the model is to judge.
 
@@ -295,9 +390,3 @@ def simulator(task: str, evaluate: Literal["auto", "real", "model"]) -> Task | N
         if evaluate == "real":
             raise
         return None
-
-
-def _shown(figures: dict[str, Any]) -> dict[str, str]:
-    real = figures["real_return"]
-    shown = {"imagined": f"{figures['imagined_return']:.0f}"}
-    return shown | {"real": "unknown" if real is None else f"{real:.0f}"}

@@ -47,14 +47,17 @@ class SpectralLinear(nn.Linear):
         super().__init__(inputs, outputs)
         self.register_buffer("direction", functional.normalize(torch.randn(outputs), dim=0))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def normalised(self) -> Tensor:
+        """Return the weight ``[out, in]`` divided by its largest singular value."""
         with torch.no_grad():
             right = functional.normalize(self.weight.mT @ self.direction, dim=0)
             left = functional.normalize(self.weight @ right, dim=0)
         if self.training and torch.is_grad_enabled():
             self.direction.copy_(left)
-        largest = left @ self.weight @ right
-        return functional.linear(x, self.weight / largest, self.bias)
+        return self.weight / (left @ self.weight @ right)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.linear(x, self.normalised(), self.bias)
 
 
 def initialise(module: nn.Module) -> None:

@@ -104,6 +104,10 @@ class WorldModel(nn.Module):
                 "pre-train with --dynamics-heads 3"
             )
         x = torch.cat([z, action, embedding], -1)
-        latents = torch.stack([head(x) for head in (self.dynamics, *self.other_dynamics)])
+        return self.spread(torch.stack([f(x) for f in (self.dynamics, *self.other_dynamics)]))
+
+    @staticmethod
+    def spread(latents: Tensor) -> Tensor:
+        """Return the deviation over ``[heads, …, latent]``, averaged over the latent: ``[…]``."""
         # The root has no gradient at zero, where saturated heads agree to the last bit.
         return latents.var(0, correction=0).clamp(min=1e-12).sqrt().mean(-1)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +17,7 @@ import torch
 import tyro
 
 from pwm_core.data.dataset import Dataset
-from pwm_core.device import resolve_device
+from pwm_core.device import keep_freed_memory, resolve_device
 from pwm_core.errors import PwmError
 from pwm_core.extraction.config import (
     ExtractionConfig,
@@ -26,7 +27,8 @@ from pwm_core.extraction.config import (
     configure,
 )
 from pwm_core.extraction.diagnosis import Finding, exploited
-from pwm_core.extraction.runner import Extraction, simulator
+from pwm_core.extraction.memory import free_bytes, tasks_that_fit
+from pwm_core.extraction.runner import Extraction, extract, simulator
 from pwm_core.extraction.store import TrainedPolicy
 from pwm_core.files import sha256
 from pwm_core.model.store import TrainedWorldModel
@@ -65,13 +67,16 @@ class Extract:
     evaluation_episodes: int = 4
     """Episodes per evaluation."""
     workers: int = os.cpu_count() or 1
-    """Tasks extracted at the same time on a CPU."""
+    """Processes on a CPU; tasks are dealt out among them."""
+    tasks_at_once: int = 0
+    """Tasks that share the model's work in a process; 0 takes all that fit into memory, 1 takes one
+    after the other."""
     threads: int = 1
-    """CPU threads per task; networks of the default sizes lose by more."""
+    """CPU threads per process; networks of the default sizes lose by more."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 …"""
     compile: bool = False
-    """Compile the networks; pays from a few thousand iterations on."""
+    """Compile the critics' gradient; pays from a few thousand iterations on, all tasks counted."""
     json: bool = False
     """Print the table as JSON."""
 
@@ -86,7 +91,7 @@ class Extract:
             simulator(name, config.evaluate)
         origin = {name: self._origin(name) for name in names}
         jobs = [self._job(name, config, origin[name]) for name in names]
-        outcomes = self._run(jobs)
+        outcomes = self._run(jobs, trained)
         rows = [outcome.row() for outcome in outcomes]
         print_table("Extracted policies (return per episode)", rows, self.json)
         return self._conclude(outcomes)
@@ -129,18 +134,35 @@ class Extract:
         )
         return Job(self.world_model, self.data, task, self.out / task, config, options, origin)
 
-    def _run(self, jobs: list[Job]) -> list[Outcome]:
+    def _run(self, jobs: list[Job], trained: TrainedWorldModel) -> list[Outcome]:
         """Run all ``jobs``; one that fails does not stop the others, unless it is the only one."""
-        side_by_side = min(self.workers, len(jobs))
-        torch.set_num_threads(self.threads)
+        _prepare(self.threads)
         if len(jobs) == 1:
             return [jobs[0].run()]
-        if side_by_side == 1 or resolve_device(self.device).type != "cpu":
-            return [job.attempt() for job in jobs]
-        prepare = partial(torch.set_num_threads, self.threads)
-        with worker_pool(side_by_side, prepare) as pool:
-            futures = [pool.submit(Job.attempt, job) for job in jobs]
-            return [_outcome(job, future) for job, future in zip(jobs, futures, strict=True)]
+        device = resolve_device(self.device)
+        workers = min(self.workers, len(jobs)) if device.type == "cpu" else 1
+        at_once = self.tasks_at_once or tasks_that_fit(
+            free_bytes(device) // workers, trained.model.config, jobs[0].config
+        )
+        groups = dealt(jobs, workers, at_once)
+        if workers == 1:
+            return [outcome for group in groups for outcome in extract_together(group)]
+        with worker_pool(workers, partial(_prepare, self.threads)) as pool:
+            futures = [pool.submit(extract_together, group) for group in groups]
+            outcomes = [_outcomes(*pair) for pair in zip(groups, futures, strict=True)]
+        found = {outcome.task: outcome for group in outcomes for outcome in group}
+        return [found[job.task] for job in jobs]
+
+
+def _prepare(threads: int) -> None:
+    torch.set_num_threads(threads)
+    keep_freed_memory()
+
+
+def dealt(jobs: Sequence[Job], workers: int, at_once: int) -> list[list[Job]]:
+    """Return groups of at most ``at_once`` jobs, one for each of ``workers`` at least."""
+    count = max(workers, -(-len(jobs) // at_once))
+    return [list(jobs[first::count]) for first in range(count)]
 
 
 @dataclass(frozen=True)
@@ -185,37 +207,68 @@ class Job:
         return self.out / "policy.safetensors"
 
     def run(self) -> Outcome:
-        """Extract."""
-        trained = TrainedWorldModel.load(self.world_model, torch.device("cpu"))
+        """Extract this task alone."""
+        extraction, inputs = self.prepare(*self.read())
+        return self.outcome(extraction.run(inputs))
+
+    def read(self) -> tuple[TrainedWorldModel, Dataset, dict[str, str]]:
+        """Return world model and dataset, and their hashes."""
         dataset = Dataset(self.data)
         inputs = {"world_model": sha256(self.world_model), "dataset": dataset.fingerprint()}
+        trained = TrainedWorldModel.load(self.world_model, torch.device("cpu"))
+        return trained, dataset, inputs
+
+    def prepare(
+        self, trained: TrainedWorldModel, dataset: Dataset, inputs: dict[str, str]
+    ) -> tuple[Extraction, dict[str, str]]:
+        """Return the extraction and the hashes of what it reads, ``inputs`` and its origin."""
         origin = None
         if self.origin:
             origin = TrainedPolicy.load(self.origin)
-            inputs["from"] = sha256(self.origin)
+            inputs = inputs | {"from": sha256(self.origin)}
         extraction = Extraction(
             trained, dataset, self.task, self.out, self.config, self.options, origin
         )
-        record = extraction.run(inputs).record
-        findings = tuple(Finding(**finding) for finding in record["diagnosis"])
-        return Outcome(self.task, self.policy, record["training"], findings)
+        return extraction, inputs
 
-    def attempt(self) -> Outcome:
-        """Extract; a failure is an outcome, with a traceback where it is ours to mend."""
+    def outcome(self, found: TrainedPolicy | Exception) -> Outcome:
+        """Return the outcome; a failure is one, with a traceback where it is ours to mend."""
+        if isinstance(found, TrainedPolicy):
+            findings = tuple(Finding(**finding) for finding in found.record["diagnosis"])
+            return Outcome(self.task, self.policy, found.record["training"], findings)
+        if isinstance(found, PwmError):
+            return Outcome(self.task, self.policy, error=str(found))
+        traceback.print_exception(found)
+        return Outcome(self.task, self.policy, error=f"{type(found).__name__}: {found}")
+
+
+def extract_together(jobs: Sequence[Job]) -> list[Outcome]:
+    """Run ``jobs`` of one world model, data set and configuration side by side.
+
+    The failure of one leaves the others alone.
+    """
+    read = jobs[0].read()
+    found: dict[str, TrainedPolicy | Exception] = {}
+    prepared: dict[str, tuple[Extraction, dict[str, str]]] = {}
+    for job in jobs:
         try:
-            return self.run()
-        except PwmError as error:
-            return Outcome(self.task, self.policy, error=str(error))
+            prepared[job.task] = job.prepare(*read)
         except Exception as error:
-            traceback.print_exc()
-            return Outcome(self.task, self.policy, error=f"{type(error).__name__}: {error}")
+            found[job.task] = error
+    if prepared:
+        outcomes = extract(*zip(*prepared.values(), strict=True))
+        found |= dict(zip(prepared, outcomes, strict=True))
+    return [job.outcome(found[job.task]) for job in jobs]
 
 
-def _outcome(job: Job, future: Future[Outcome]) -> Outcome:
+def _outcomes(jobs: Sequence[Job], future: Future[list[Outcome]]) -> list[Outcome]:
     try:
         return future.result()
     except BrokenExecutor:
-        return Outcome(job.task, job.policy, error="a worker process died; start again to go on")
+        error = "a worker process died; start again to go on"
+    except PwmError as failure:
+        error = str(failure)
+    return [Outcome(job.task, job.policy, error=error) for job in jobs]
 
 
 def select(wanted: tuple[str, ...], trained: TrainedWorldModel) -> list[str]:

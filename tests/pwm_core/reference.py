@@ -226,7 +226,7 @@ def actor_objective(model, actor, critics, starts, task, noise, discount) -> Ten
         for t, eps in enumerate(noise[:, b]):
             mean = network(actor.mean, z, None)
             action = torch.tanh(
-                mean + actor.log_sigma.exp().clamp(min=math.exp(actor._floor)) * eps
+                mean + actor.log_sigma.exp().clamp(min=math.exp(actor.log_floor)) * eps
             )
             spare = model.action_mask.shape[1] - len(action)
             action = torch.cat([action, action.new_zeros(spare)])

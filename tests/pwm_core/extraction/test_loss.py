@@ -5,13 +5,10 @@ import pytest
 import torch
 
 from pwm_core.extraction.actor_critic import Actor, Critics
-from pwm_core.extraction.loss import (
-    critic_loss,
-    imagine,
-    lambda_returns,
-    objectives,
-    survival,
-)
+from pwm_core.extraction.frozen_model import FrozenModel
+from pwm_core.extraction.loss import critic_loss, lambda_returns, objectives, survival
+from pwm_core.extraction.rollout import Rollout
+from pwm_core.extraction.stacked_actors import StackedActors
 from pwm_core.model.world_model import WorldModel
 
 HORIZON, BATCH, ACTIONS, TASK = 3, 4, 1, 0
@@ -19,11 +16,14 @@ HORIZON, BATCH, ACTIONS, TASK = 3, 4, 1, 0
 
 
 def objective(model: WorldModel, actor: Actor, critics: Critics, start, noise) -> torch.Tensor:
-    """The actor's loss with discount 0.9."""
-    embedding = model.embedding(torch.full((BATCH,), TASK))
-    imagined = imagine(model, actor, start, embedding, noise)
-    value = critics(imagined.latent[-1]).min(0).values
-    return -objectives(imagined.reward, imagined.continues, value, 0.9, HORIZON).mean()
+    """The actor's loss with discount 0.9; the actor's parameters have its gradient afterwards."""
+    frozen = FrozenModel(model, [TASK])
+    rollout = Rollout(frozen, StackedActors([actor]), start[None], noise[:, None])
+    reward, continues = frozen.reward(rollout.pair[:-1]), frozen.continues(rollout.latent[1:])
+    value = critics(rollout.latent[-1, 0]).min(0).values[None]
+    loss = -objectives(reward, continues, value, 0.9, HORIZON).mean()
+    rollout.backward(loss)
+    return loss.detach()
 
 
 @pytest.fixture
@@ -66,48 +66,36 @@ def test_objective_and_gradient_equal_the_reference(
     )
     torch.testing.assert_close(found, expected, check_dtype=False)
     parameters = list(actor.parameters())
-    mine = torch.autograd.grad(found, parameters, retain_graph=True)
     theirs = torch.autograd.grad(expected, parameters)
-    for a, b in zip(mine, theirs, strict=True):
-        assert b.abs().max() > 0
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-10)
+    for parameter, gradient in zip(parameters, theirs, strict=True):
+        assert gradient.abs().max() > 0
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-6, atol=1e-10)
 
 
 def test_gradient_is_that_of_finite_differences(
     random_model: WorldModel, actor: Actor, critics: Critics, start, noise
 ) -> None:
-    def loss() -> torch.Tensor:
-        return objective(random_model, actor, critics, start, noise)
+    def loss() -> float:
+        return objective(random_model, actor, critics, start, noise).item()
 
-    (gradient,) = torch.autograd.grad(loss(), [actor.log_sigma])
-    values = []
+    loss()
+    assert actor.log_sigma.grad is not None
+    gradient, values = actor.log_sigma.grad.clone(), []
     for sign in (1, -1):
-        with torch.no_grad():
-            actor.log_sigma += sign * 1e-6
-            values.append(loss().item())
-            actor.log_sigma -= sign * 1e-6
+        actor.log_sigma.data += sign * 1e-6
+        values.append(loss())
+        actor.log_sigma.data -= sign * 1e-6
     assert gradient.item() == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-4)
 
 
 def test_padded_actions_stay_zero_in_imagination(
-    random_model: WorldModel, actor: Actor, start, noise, monkeypatch: pytest.MonkeyPatch
+    random_model: WorldModel, actor: Actor, start, noise
 ) -> None:
-    seen = []
-    step = random_model.next
-
-    def recording(z, action, embedding):
-        seen.append(action)
-        return step(z, action, embedding)
-
-    monkeypatch.setattr(random_model, "next", recording)
-    embedding = random_model.embedding(torch.full((BATCH,), TASK))
-    imagined = imagine(random_model, actor, start, embedding, noise)
-    assert imagined.latent.shape == (HORIZON + 1, BATCH, 16)
-    assert imagined.reward.shape == (HORIZON, BATCH)
-    actions = torch.stack(seen)
-    assert actions.shape == (HORIZON, BATCH, 2)
-    assert not actions[..., 1].any()
-    assert actions[..., 0].abs().min() > 0
+    frozen = FrozenModel(random_model, [TASK])
+    rollout = Rollout(frozen, StackedActors([actor]), start[None], noise[:, None])
+    assert rollout.pair.shape == (HORIZON + 1, 1, BATCH, 16 + 2)
+    assert not rollout.pair[..., -1].any()
+    assert rollout.pair[:-1, ..., 16].abs().min() > 0
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.4, 0.95, 1.0])
@@ -152,14 +140,6 @@ def test_bootstrap_exponent(bootstrap: int) -> None:
     """γ^H, where the released code has γ^(H+1)."""
     found = objectives(torch.zeros(3, 1), torch.ones(3, 1), torch.ones(1), 0.5, bootstrap)
     assert found.item() == pytest.approx(0.5**bootstrap)
-
-
-def test_model_without_termination_head_goes_on(
-    random_model: WorldModel, actor: Actor, start, noise
-) -> None:
-    embedding = random_model.embedding(torch.full((BATCH,), TASK))
-    imagined = imagine(random_model, actor, start, embedding, noise)
-    assert torch.equal(imagined.continues, torch.ones(HORIZON, BATCH, dtype=torch.float64))
 
 
 def test_critics_and_their_loss_equal_member_by_member(critics: Critics, reference) -> None:

@@ -23,6 +23,7 @@ from pwm_core.extraction.actor_critic import Actor, Critics
 from pwm_core.extraction.config import PRESETS
 from pwm_core.extraction.learner import Learner
 from pwm_core.extraction.reward import TrainingReward
+from pwm_core.extraction.together import Together
 from pwm_core.model.world_model import WorldModel
 
 TASK, ACTIONS, BATCH, HORIZON = 0, 2, 6, 4
@@ -170,10 +171,9 @@ def interleave(network: ReleasedNetwork) -> list[nn.Module]:
 
 
 @pytest.fixture
-def learner(random_model: WorldModel) -> Learner:
+def learner() -> Learner:
     reward = TrainingReward(symlog=True, scale=1.0, penalty=0.0)
-    random_model.requires_grad_(False)
-    learner = Learner(random_model, ACTIONS, 0.99, reward, CONFIG, torch.device("cpu"))
+    learner = Learner(16, ACTIONS, 0.99, reward, CONFIG, torch.device("cpu"))
     with torch.no_grad():
         learner.actor.log_sigma.fill_(-1.427 + 1e-5)  # the first steps reach the floor
     return learner
@@ -185,19 +185,20 @@ def test_two_iterations_equal_the_released_ones(
     """Actor loss, gradient, targets, critic loss and the weights that come out."""
     released = Released(random_model, reference, learner)
     targets = []
-    fit = learner._fit_critics
+    fit = learner.fit_critics
 
     def seen(z: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
         targets.append(target)
         return fit(z, target, generator)
 
-    monkeypatch.setattr(learner, "_fit_critics", seen)
+    monkeypatch.setattr(learner, "fit_critics", seen)
     task = torch.full((BATCH,), TASK)
+    together = Together(random_model, [TASK], [learner])
     for iteration in range(2):
-        z = random_model.encode(torch.randn(BATCH, 3), task)
-        noise = learner._noise(BATCH, learner._generator(iteration))
+        z = random_model.encode(torch.randn(BATCH, 3), task).detach()
+        noise = learner.noise(BATCH, learner.generator(iteration))
         expected = released.iterate(z, noise, iteration)
-        found = learner.update(z, random_model.embedding(task), iteration)
+        (found,) = together.update(z[None], [iteration])
         divisor = (learner.spread.state[1] + 1e-5).sqrt()
         torch.testing.assert_close(found["loss/actor"] / divisor, expected["loss"])
         torch.testing.assert_close(found["gradient_norm/actor"], expected["norm"])

@@ -14,6 +14,7 @@ from pwm_core.errors import PwmError
 from pwm_core.extraction.config import ExtractionConfig, ExtractionOptions
 from pwm_core.extraction.runner import CONFIRMATION_SEED, EVALUATION_SEED, Extraction
 from pwm_core.extraction.store import TrainedPolicy
+from pwm_core.extraction.together import Together
 from pwm_core.layout import ObservationLayout
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.model.world_model import WorldModel
@@ -200,22 +201,19 @@ def test_gradient_noise_is_the_error_of_the_batch_mean(
 ) -> None:
     """Against gradients of the eight pairs of rollouts, taken one after the other."""
     extraction = Extraction(trained, dataset, TASK, tmp_path, extraction_config, extraction_options)
-    learner, (z, embedding) = extraction.learner, extraction._start_states()
-    found = learner.gradient_noise(z, embedding, 0)
-    noise = learner._noise(16, learner._generator(0))
+    learner, (z, _) = extraction.learner, extraction._encode(extraction.start_observations())
+    found = extraction._gradient_noise()
+    noise = learner.noise(16, learner.generator(0))[:, None]
+    together = Together(extraction.model, [extraction.index], [learner])
     pairs = []
     for first in range(0, 16, 2):
         rows = slice(first, first + 2)
-        loss = learner._rollout(z[rows], embedding[rows], noise[:, rows])[2].mean()
-        gradient = torch.autograd.grad(loss, list(learner.actor.parameters()))
-        pairs.append(torch.cat([g.flatten() for g in gradient]))
+        pairs += together.ascend(z[None, rows], noise[:, :, rows])
     mean = sum(pairs) / 8
     error = (sum((g - mean).square().sum() for g in pairs) / 7 / 8).sqrt()
     assert found == pytest.approx(float(error / mean.norm()), rel=1e-4)
-    whole = -learner._rollout(z, embedding, noise)[2].mean()
-    gradient = torch.autograd.grad(whole, list(learner.actor.parameters()))
-    together = torch.cat([g.flatten() for g in gradient])
-    torch.testing.assert_close(-mean, together, rtol=1e-3, atol=1e-6)
+    (whole,) = together.ascend(z[None], noise)
+    torch.testing.assert_close(mean, whole, rtol=1e-3, atol=1e-6)
 
 
 def no_simulator(path: Path, model: WorldModel) -> tuple[TrainedWorldModel, Dataset, TaskInfo]:

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks run forward and backward layer by layer by hand: half the time autograd takes.
+
+The networks of extraction are small and visited thousands of times, so that autograd's bookkeeping
+and the many operators it makes of one Mish cost more than the products. Here every kind of layer
+has a :class:`Rule`, and a :class:`Visit` remembers what the way back needs. Gradients of parameters
+are taken only where :func:`settle` asks for them: never for a frozen network, and in one product
+per layer for a network that was visited at every step of a rollout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from pwm_core.extraction.actor_critic import StackedLinear, StackedNorm
+from pwm_core.model.networks import Mish, SimNorm
+from pwm_core.model.products import product, products
+
+Saved = tuple[Tensor, ...]
+
+
+class Rule(Protocol):
+    """A layer's forward and backward pass."""
+
+    def forward(self, layer: Any, x: Tensor) -> tuple[Tensor, Saved]:
+        """Return the layer's output for ``x``, and what :meth:`backward` needs of it."""
+        ...
+
+    def backward(self, layer: Any, saved: Saved, gradient: Tensor) -> Tensor:
+        """Return the gradient of ``x`` for that of the output, which stays as it is."""
+        ...
+
+
+class LinearRule:
+    """``nn.Linear`` of a frozen network, on ``[…, in]``; its bias may be ``[tasks, 1, out]``."""
+
+    def forward(self, layer: nn.Linear, x: Tensor) -> tuple[Tensor, Saved]:
+        shared = layer.bias.dim() == 1
+        y = product(x.flatten(0, -2), layer.weight.mT, layer.bias if shared else None)
+        y = y.view(*x.shape[:-1], -1)
+        return y if shared else y.add_(layer.bias), ()
+
+    def backward(self, layer: nn.Linear, saved: Saved, gradient: Tensor) -> Tensor:
+        x = product(gradient.flatten(0, -2), layer.weight)
+        return x.view(*gradient.shape[:-1], -1)
+
+
+class NormRule:
+    """``nn.LayerNorm`` of a frozen network."""
+
+    def forward(self, layer: nn.LayerNorm, x: Tensor) -> tuple[Tensor, Saved]:
+        y, mean, scale = torch.native_layer_norm(
+            x, layer.normalized_shape, layer.weight, layer.bias, layer.eps
+        )
+        return y, (x, mean, scale)
+
+    def backward(self, layer: nn.LayerNorm, saved: Saved, gradient: Tensor) -> Tensor:
+        x, mean, scale = saved
+        shape, wanted = layer.normalized_shape, [True, False, False]
+        return torch.ops.aten.native_layer_norm_backward(
+            gradient, x, shape, mean, scale, layer.weight, layer.bias, wanted
+        )[0]
+
+
+class StackedLinearRule:
+    """:class:`StackedLinear`: ``[members, rows, in] -> [members, rows, out]``."""
+
+    def forward(self, layer: StackedLinear, x: Tensor) -> tuple[Tensor, Saved]:
+        return products(x, layer.weight, layer.bias), (x,)
+
+    def backward(self, layer: StackedLinear, saved: Saved, gradient: Tensor) -> Tensor:
+        return products(gradient, layer.weight.mT)
+
+    def settle(self, x: Tensor, gradient: Tensor) -> list[Tensor]:
+        """Return the gradients of weight and bias for all rows."""
+        return [products(x.mT, gradient), gradient.sum(1, keepdim=True)]
+
+
+class StackedNormRule:
+    """:class:`StackedNorm`: ``[members, rows, width]``."""
+
+    def forward(self, layer: StackedNorm, x: Tensor) -> tuple[Tensor, Saved]:
+        normal, mean, scale = torch.native_layer_norm(x, x.shape[-1:], None, None, 1e-5)
+        return torch.addcmul(layer.bias, normal, layer.gain), (normal, x, mean, scale)
+
+    def backward(self, layer: StackedNorm, saved: Saved, gradient: Tensor) -> Tensor:
+        _, x, mean, scale = saved
+        shape, wanted = x.shape[-1:], [True, False, False]
+        return torch.ops.aten.native_layer_norm_backward(
+            gradient * layer.gain, x, shape, mean, scale, None, None, wanted
+        )[0]
+
+    def settle(self, normal: Tensor, gradient: Tensor) -> list[Tensor]:
+        """Return the gradients of gain and bias for all rows."""
+        return [(gradient * normal).sum(1, keepdim=True), gradient.sum(1, keepdim=True)]
+
+
+class MishRule:
+    """``x t`` with ``t = tanh(softplus(x)) = p / (2 − p)``, ``p = s (2 − s)``, ``s = sigmoid(x)``.
+
+    Its slope is ``t + x s (1 − t²)``.
+    """
+
+    def forward(self, layer: Mish, x: Tensor) -> tuple[Tensor, Saved]:
+        s = torch.sigmoid(x)
+        p = (2 - s).mul_(s)
+        t = p.div_(2 - p)
+        return x * t, (x, s, t)
+
+    def backward(self, layer: Mish, saved: Saved, gradient: Tensor) -> Tensor:
+        x, s, t = saved
+        slope = torch.mul(t, t).neg_().add_(1).mul_(s).mul_(x).add_(t)
+        return slope.mul_(gradient)
+
+
+class SimNormRule:
+    """:class:`SimNorm`, with the groups along the rows of ``[…, group, groups]``.
+
+    PyTorch's softmax is vectorised there, and ten times as fast as over short last axes.
+    """
+
+    def forward(self, layer: SimNorm, x: Tensor) -> tuple[Tensor, Saved]:
+        y = torch.softmax(self._across(layer, x).div(layer.temperature), -2)
+        return y.mT.flatten(-2), (y,)
+
+    def backward(self, layer: SimNorm, saved: Saved, gradient: Tensor) -> Tensor:
+        (y,) = saved
+        x = torch._softmax_backward_data(self._across(layer, gradient), y, -2, y.dtype)
+        return x.div_(layer.temperature).mT.flatten(-2)
+
+    def _across(self, layer: SimNorm, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (-1, layer.group)).mT.contiguous()
+
+
+class ReLURule:
+    """``nn.ReLU``."""
+
+    def forward(self, layer: nn.ReLU, x: Tensor) -> tuple[Tensor, Saved]:
+        return torch.relu(x), (x,)
+
+    def backward(self, layer: nn.ReLU, saved: Saved, gradient: Tensor) -> Tensor:
+        return torch.ops.aten.threshold_backward(gradient, saved[0], 0)
+
+
+_SETTLED = (StackedLinear, StackedNorm)
+_RULES: dict[type[nn.Module], Any] = {
+    nn.Linear: LinearRule(),
+    nn.LayerNorm: NormRule(),
+    StackedLinear: StackedLinearRule(),
+    StackedNorm: StackedNormRule(),
+    Mish: MishRule(),
+    SimNorm: SimNormRule(),
+    nn.ReLU: ReLURule(),
+}
+
+
+class Visit:
+    """One pass through the layers of a network, and back."""
+
+    def __init__(self, network: nn.Sequential) -> None:
+        self._network = network
+        self._saved: list[Saved] = []
+        self._gradients: list[Tensor] = []
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the network's output for ``x``."""
+        for layer in self._network:
+            x, saved = _RULES[type(layer)].forward(layer, x)
+            self._saved.append(saved)
+        return x
+
+    @torch.no_grad()
+    def backward(self, gradient: Tensor, inputs: bool = True) -> Tensor:
+        """Return the gradient of the input for that of the output.
+
+        Without ``inputs`` that of the first layer's output, which is all that :func:`settle` needs.
+        """
+        for place in reversed(range(len(self._network))):
+            layer = self._network[place]
+            if type(layer) in _SETTLED:
+                self._gradients.append(gradient)
+            if place or inputs:
+                gradient = _RULES[type(layer)].backward(layer, self._saved[place], gradient)
+        return gradient
+
+    def operands(self) -> list[tuple[Tensor, Tensor]]:
+        """Return what settles each layer with parameters of its own, first layer first."""
+        kept = [
+            saved[0]
+            for layer, saved in zip(self._network, self._saved, strict=True)
+            if type(layer) in _SETTLED
+        ]
+        return list(zip(kept, reversed(self._gradients), strict=True))
+
+
+@torch.no_grad()
+def settle(network: nn.Sequential, visits: Sequence[Visit]) -> list[Tensor]:
+    """Return the gradients of the parameters of ``network`` for all of its ``visits`` together."""
+    layers = [layer for layer in network if type(layer) in _SETTLED]
+    columns = zip(*(visit.operands() for visit in visits), strict=True)
+    gradients: list[Tensor] = []
+    for layer, column in zip(layers, columns, strict=True):
+        operand, gradient = (_rows(part) for part in zip(*column, strict=True))
+        gradients += _RULES[type(layer)].settle(operand, gradient)
+    return gradients
+
+
+def _rows(parts: Sequence[Tensor]) -> Tensor:
+    """Return the rows ``[members, rows, width]`` of all ``parts``."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), 1)
+
+
+class _ByHand(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, network: nn.Sequential) -> Tensor:
+        ctx.visit = Visit(network)
+        return ctx.visit.forward(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return ctx.visit.backward(gradients[0]), None
+
+
+def frozen(network: nn.Sequential, x: Tensor) -> Tensor:
+    """Return the network's output for ``x``; autograd finds the gradient of ``x`` alone."""
+    return _ByHand.apply(x, network)
+
+
+def output(network: nn.Sequential, x: Tensor) -> Tensor:
+    """Return the network's output for ``x`` without gradient."""
+    return Visit(network).forward(x)
