@@ -43,7 +43,7 @@ WINDOW_SECONDS = 0.5
 FALSE_ALARM_MINUTES = 100.0
 """Nominal minutes per false alarm that the threshold is set for."""
 EPISODES = 64
-"""Calibration episodes: half shape the measure of errors, half set the threshold."""
+"""Calibration episodes: every other one shapes the measure of errors, the rest the threshold."""
 DISTURBANCE = 0.1
 """Deviation of the noise on the actions, in [-1, 1], of half the calibration episodes."""
 FLOOR = 1e-4
@@ -135,8 +135,8 @@ class Monitoring:
         except UnknownTaskError:
             held_out = self._held_out(dataset, trained.task.name)
             return add_monitor(bundle, self.model, self.sha256, "data", held_out)
-        episodes = nominal_episodes(trained.policy, task)
-        return add_monitor(bundle, self.model, self.sha256, "policy", episodes)
+        calm, disturbed = own_episodes(trained.policy, task)
+        return add_monitor(bundle, self.model, self.sha256, "policy", calm, disturbed)
 
     def _held_out(self, dataset: Dataset, task: str) -> Sequence[Recorded]:
         """Return the episodes the model was not trained on: all, where it was not trained here."""
@@ -160,14 +160,20 @@ def folded(network: nn.Sequential, kept: int, embedding: Tensor) -> nn.Sequentia
     return nn.Sequential(narrow, *copy.deepcopy(list(network)[1:]))
 
 
-def nominal_episodes(policy: nn.Module, task: Task, seed: int = 0) -> Sequence[Recorded]:
-    """Return the policy's own episodes in the nominal simulator, half of them disturbed."""
+def own_episodes(
+    policy: nn.Module, task: Task, seed: int = 0
+) -> tuple[Sequence[Recorded], Sequence[Recorded]]:
+    """Return the policy's episodes in the nominal simulator: as they are, and with noisy actions.
+
+    Of each there is one half of :data:`EPISODES`.
+    """
     noise = exploration(np.random.default_rng(seed), task, EPISODES, DISTURBANCE)
     noise[: EPISODES // 2] = 0.0
     act = deterministic(policy)
-    return behaviour.play(
+    episodes = behaviour.play(
         task, lambda decision, seen: act(seen) + noise[:, decision], EPISODES, seed
     )
+    return episodes[: EPISODES // 2], episodes[EPISODES // 2 :]
 
 
 def add_monitor(
@@ -175,25 +181,31 @@ def add_monitor(
     trained: TrainedWorldModel,
     digest: str,
     source: str,
-    episodes: Sequence[Recorded],
+    calm: Sequence[Recorded],
+    disturbed: Sequence[Recorded] = (),
 ) -> Bundle:
-    """Give ``bundle`` a monitor calibrated on ``episodes`` and return it as a robot would load it.
+    """Give ``bundle`` a monitor calibrated on episodes and return it as a robot would load it.
 
+    ``calm`` ones are as a robot is to run; those ``disturbed`` may be novel, if not too often.
     ``digest`` is the SHA-256 of the world model's file, ``source`` says what the episodes are
     (``policy`` or ``data``). ``ExportError`` when the world model does not fit the bundle.
     """
     _require_fit(bundle, trained)
-    if len(episodes) < 4:
+    if len(calm) < 4:
         raise ExportError(
-            f"{bundle.name}: {len(episodes)} episodes cannot calibrate a monitor, 4 or more can"
+            f"{bundle.name}: {len(calm)} episodes cannot calibrate a monitor, 4 or more can"
         )
     network = OneStep(trained, bundle.task).eval()
-    network.whiten(np.concatenate([network.errors(episode) for episode in episodes[::2]]))
+    shaping = [*calm[::2], *disturbed[::2]]
+    network.whiten(np.concatenate([network.errors(episode) for episode in shaping]))
     window = max(round(WINDOW_SECONDS / bundle.control_step), LEAST_ODD)
-    judged = [windowed(network.errors(episode), window) for episode in episodes[1::2]]
+    judged = [windowed(network.errors(episode), window) for episode in calm[1::2]]
     minutes = sum(map(len, judged)) * bundle.control_step / 60
-    peaks = np.array([errors.max() for errors in judged])
-    threshold = return_level(peaks, FALSE_ALARM_MINUTES / (minutes / len(judged)))
+    rough = [windowed(network.errors(episode), window).max() for episode in disturbed[1::2]]
+    threshold = max(
+        return_level([errors.max() for errors in judged], minutes / FALSE_ALARM_MINUTES),
+        float(np.median(rough)) if rough else 0.0,
+    )
     shares = np.quantile(np.concatenate(judged) / threshold, QUANTILES)
     graph = _graph(network, bundle).SerializeToString()
     record = {
@@ -204,13 +216,14 @@ def add_monitor(
         "false_alarm_minutes": FALSE_ALARM_MINUTES,
         "calibration": {
             "source": source,
-            "episodes": len(episodes),
+            "episodes": len(calm),
+            "disturbed_episodes": len(disturbed),
             "minutes": minutes,
             "novelty": {f"{q:g}": float(x) for q, x in zip(QUANTILES, shares, strict=True)},
         },
     }
     written = _write(bundle, graph, record)
-    _require_parity(written, network, episodes[-1])
+    _require_parity(written, network, calm[-1])
     return written
 
 
@@ -220,15 +233,14 @@ def windowed(errors: np.ndarray, window: int) -> np.ndarray:
     return np.linalg.norm(sums[window:] - sums[:-window], axis=1) / window
 
 
-def return_level(peaks: np.ndarray, episodes: float) -> float:
-    """Return what the highest value of an episode exceeds once in so many ``episodes``.
+def return_level(peaks: Sequence[float], exceeded: float) -> float:
+    """Return the level that the highest value of an episode passes ``exceeded`` times.
 
-    By a Gumbel distribution with the mean and deviation of ``peaks``, one per episode; never less
-    than the highest of them.
+    That is: in as many episodes as gave ``peaks``, one each. By a Gumbel distribution with their
+    mean and deviation.
     """
-    scale = peaks.std(ddof=1) * math.sqrt(6) / math.pi
-    level = peaks.mean() + scale * (math.log(episodes) - np.euler_gamma)
-    return float(max(level, peaks.max()))
+    scale = np.std(peaks, ddof=1) * math.sqrt(6) / math.pi
+    return float(np.mean(peaks) + scale * (math.log(len(peaks) / exceeded) - np.euler_gamma))
 
 
 def _require_fit(bundle: Bundle, trained: TrainedWorldModel) -> None:
