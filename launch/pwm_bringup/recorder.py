@@ -28,6 +28,7 @@ from rcl_interfaces.msg import IntegerRange, ParameterDescriptor
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
@@ -223,8 +224,8 @@ def main() -> int:
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
         recorder = Recorder()
-    except OSError as error:
-        print(f"recorder: {error.filename}: {error.strerror}", file=sys.stderr)
+    except (OSError, ParameterException) as error:
+        print(f"recorder: {error}", file=sys.stderr)
         rclpy.shutdown()
         return 2
     executor = SingleThreadedExecutor()
