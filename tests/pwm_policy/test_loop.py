@@ -154,13 +154,14 @@ def test_the_last_word_is_the_safe_action(start, right: Bundle) -> None:
 
 def test_a_stale_observation_is_held_then_made_safe(start, right: Bundle) -> None:
     rig = start(right, "clock", stale_timeout=0.3)
-    rig.put(1)
-    safe = rig.wait(lambda c: c.safe)
-    held = rig.commands[: rig.commands.index(safe)]
+    first = rig.put_until(1, lambda c: not c.safe)
+    safe = rig.wait(lambda c: c.safe and c.sequence > first.sequence)
+    held = [c for c in rig.commands if first.sequence <= c.sequence < safe.sequence]
     assert len(held) > 1
     assert {float(c.values[0]) for c in held} == {1.0}
     assert rig.statistics.snapshot()["stale_inputs"] > 1
-    rig.put_until(2, lambda c: c.observation_step >= 2 and not c.safe)
+    step = safe.observation_step
+    rig.put_until(step + 1, lambda c: c.observation_step > step and not c.safe)
 
 
 def test_an_output_that_is_not_finite_becomes_safe(start, make_bundle) -> None:
@@ -197,8 +198,7 @@ def test_a_swap_acts_from_the_next_tick(start, right: Bundle, make_bundle) -> No
 
 def test_a_held_action_keeps_the_name_of_its_policy(start, right: Bundle, make_bundle) -> None:
     rig = start(right, "clock")
-    rig.put(1)
-    rig.wait(lambda c: not c.safe)
+    first = rig.put_until(1, lambda c: not c.safe)
     left = Bundle.load(make_bundle("left", (-20.0, 0, 0, 0, 0)))
     for _ in range(3):  # by now the observation is stale
         count = len(rig.commands)
@@ -206,8 +206,9 @@ def test_a_held_action_keeps_the_name_of_its_policy(start, right: Bundle, make_b
     rig.slot.swap("left", left)
     count = len(rig.commands)
     rig.wait(lambda c: len(rig.commands) > count + 1)
-    assert {(c.policy, float(c.values[0])) for c in rig.commands} == {("right", 1.0)}
-    swapped = rig.put_until(2, lambda c: c.policy == "left")
+    since = [c for c in rig.commands if c.sequence >= first.sequence]
+    assert {(c.policy, float(c.values[0])) for c in since} == {("right", 1.0)}
+    swapped = rig.put_until(first.observation_step + 1, lambda c: c.policy == "left")
     assert swapped.values == pytest.approx([-1.0])
 
 
@@ -224,8 +225,7 @@ def test_a_failure_ends_with_the_safe_action(start, right: Bundle) -> None:
 
 def test_missed_ticks_are_counted_and_keep_the_phase(start, right: Bundle) -> None:
     rig = start(right, "clock")
-    rig.put(1)
-    rig.wait(lambda c: not c.safe)
+    rig.put_until(1, lambda c: not c.safe)
     emit = rig.loop._emit
 
     def slow_once(command: Command) -> None:

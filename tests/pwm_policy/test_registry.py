@@ -104,3 +104,14 @@ def test_only_bad_bundles_give_their_reasons(tmp_path: Path) -> None:
     registry.scan()
     with pytest.raises(PolicyError, match=r"no usable bundle .* bad\.onnx: "):
         registry.select()
+
+
+def test_policies_of_another_rate_than_the_robots_are_refused(registry, make_bundle) -> None:
+    make_bundle("slow", control_step=0.04)
+    registry.scan()
+    registry.require_rate(0.0)
+    assert registry.names == ["slow", "swing", "upright"]
+    registry.require_rate(25.0)
+    assert registry.names == ["slow"]
+    assert registry.refused["swing"] == ("policy swing decides at 50 Hz, the robot expects 25 Hz")
+    assert registry.select() == "slow"
