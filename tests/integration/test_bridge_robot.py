@@ -123,15 +123,18 @@ def test_a_robot_says_its_joints_and_takes_their_commands_in_the_order_of_its_pa
     publisher.publish(Float64MultiArray(data=[0.0]))
     until(lambda: figure(session, "refused_actions") == "1", "the refusal")
 
-    def turned(state: Any) -> bool:
-        effort = dict(zip(state.name, state.effort, strict=True))
-        return effort["joint0"] == 0.0 and effort["joint1"] == pytest.approx(100.0)
+    def efforts() -> list[float]:
+        return [round(effort, 3) for effort in states[-1].effort]
 
-    def said() -> bool:
-        publisher.publish(Float64MultiArray(data=[0.0, 100.0]))
-        return any(turned(state) for state in states)
+    def told(send: Any, message: Any, wanted: list[float]) -> bool:
+        send.publish(message)
+        return efforts() == wanted
 
-    until(said, "the torque on the second joint")
+    array = Float64MultiArray(data=[0.0, 100.0])
+    until(lambda: told(publisher, array, [0.0, 100.0, 0.0, 0.0]), "the torque on the second joint")
+    one = session.create_publisher(JointState, "joint_commands", 10)
+    state = JointState(name=["joint0"], effort=[50.0])
+    until(lambda: told(one, state, [50.0, 100.0, 0.0, 0.0]), "the first joint's beside it")
     assert "/observation" not in topics_of(session, "mujoco_bridge")
 
 
