@@ -108,3 +108,21 @@ def test_what_killed_processes_leave_is_cleaned_by_fastdds(running) -> None:
     assert [p.wait(timeout=60) for p in processes.values()] == [-signal.SIGKILL] * len(processes)
     subprocess.run(["fastdds", "shm", "clean"], check=True, capture_output=True, timeout=60)
     assert not [path for path in memory if path.exists()]
+
+
+@pytest.mark.parametrize(
+    ("package", "executable", "parameters"),
+    [
+        ("pwm_mujoco", "mujoco_bridge", {"real_time_factor": -1.0}),
+        ("pwm_policy", "policy_node", {"stale_timeout": 0.0}),
+        ("pwm_bringup", "recorder", {"max_file_size": 0}),
+        ("pwm_bringup", "recorder", {"directory": "/proc/nowhere"}),
+    ],
+)
+def test_a_parameter_that_cannot_be_ends_the_start_with_its_name(
+    package: str, executable: str, parameters: dict, start
+) -> None:
+    process = start(package, executable, **parameters)
+    assert process.wait(timeout=60) == 2
+    assert any(str(next(iter(parameters))) in line or "nowhere" in line for line in process.tail)
+    assert not any("Traceback" in line for line in process.tail)

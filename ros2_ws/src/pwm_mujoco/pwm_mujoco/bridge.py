@@ -22,6 +22,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from pwm_interfaces.srv import ResetEpisode, StepSimulation
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -274,7 +275,10 @@ def main() -> int:
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
         bridge = MujocoBridge()
-    except ValueError as error:  # a parameter that does not fit, an unknown task
+    except (
+        ValueError,
+        ParameterException,
+    ) as error:  # a parameter that does not fit, an unknown task
         print(f"mujoco_bridge: {error}", file=sys.stderr)
         rclpy.shutdown()
         return 2

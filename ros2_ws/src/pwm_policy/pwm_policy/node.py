@@ -19,6 +19,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from pwm_interfaces.msg import PolicyStatus
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
 from rclpy.executors import Executor
 from rclpy.experimental import EventsExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -72,6 +73,7 @@ class PolicyNode(LifecycleNode):
         self._loop: ControlLoop | None = None
         self._state_name = "unconfigured"
         self._failure = ""
+        self._missed_before = 0
         self._sequence = 0
         self._create_interfaces()
         self._publish_status("started")
@@ -290,13 +292,16 @@ class PolicyNode(LifecycleNode):
             "novelty_alarms": self._watch.alarms,
             **self._statistics.snapshot(),
         }
-        level, text = self._health()
+        missed = int(values["missed_ticks"])  # type: ignore[call-overload]
+        level, text = self._health(missed - self._missed_before)
+        self._missed_before = missed
         name = f"{self.get_fully_qualified_name()}: control loop"
         stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(diagnostic_message(stamp, name, level, text, values))
         self._watch.look_again()
 
-    def _health(self) -> tuple[bytes, str]:
+    def _health(self, missed: int) -> tuple[bytes, str]:
+        """Return level and words; ``missed`` ticks since the last time."""
         if self._failure:
             return DiagnosticStatus.ERROR, self._failure
         if self._policies.emergency_stop.is_set():
@@ -315,6 +320,8 @@ class PolicyNode(LifecycleNode):
         if self._loop.out_of_range:
             entries = ", ".join(self._loop.out_of_range)
             return DiagnosticStatus.WARN, f"outside of what the policy was trained on: {entries}"
+        if missed > 0:
+            return DiagnosticStatus.WARN, f"{missed} ticks missed in the last second"
         return DiagnosticStatus.OK, "running"
 
 
@@ -328,7 +335,7 @@ def main() -> int:
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = PolicyNode()
-    except ValueError as error:  # a parameter that does not fit
+    except (ValueError, ParameterException) as error:  # a parameter that does not fit
         print(f"policy_node: {error}", file=sys.stderr)
         rclpy.shutdown()
         return 2
