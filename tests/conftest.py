@@ -90,6 +90,17 @@ def save_bundle(path: Path, graph: Any, metadata: dict[str, Any] | None) -> Path
     return path
 
 
+@pytest.fixture(scope="session")
+def linear_policy() -> Callable[[Path, Any, str], Path]:
+    """Write the bundle of a linear policy ``tanh(observation @ gain)`` of a task to a path."""
+
+    def write(path: Path, gain: Any, task: str) -> Path:
+        graph = feedback_graph(np.asarray(gain, np.float32)[:, None])
+        return save_bundle(path, graph, bundle_metadata(path.stem, get_task(task)))
+
+    return write
+
+
 @pytest.fixture
 def make_bundle(tmp_path: Path) -> Callable[..., Path]:
     """Write ``NAME.onnx`` below ``policies/`` of the test: a linear policy of a task.
