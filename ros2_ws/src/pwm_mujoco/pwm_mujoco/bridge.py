@@ -275,10 +275,7 @@ def main() -> int:
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
         bridge = MujocoBridge()
-    except (
-        ValueError,
-        ParameterException,
-    ) as error:  # a parameter that does not fit, an unknown task
+    except (ValueError, ParameterException) as error:  # an unknown task, say
         print(f"mujoco_bridge: {error}", file=sys.stderr)
         rclpy.shutdown()
         return 2
