@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import signal
+import time
 from collections.abc import Callable
 
 import pytest
@@ -251,3 +252,31 @@ def test_what_training_never_saw_is_warned_of_but_acted_on(
     observe([3.0, 1.0, 0.0, 0.0, 0.0])
     until(lambda: actions and not actions[-1].safe, "actions")
     until(lambda: figure(session, "out_of_range_inputs") > 0, "the count")
+
+
+def test_missed_ticks_are_warned_of(
+    make_bundle, start_policy, session, until, observe, actions, listen
+) -> None:
+    from diagnostic_msgs.msg import DiagnosticArray
+
+    said = listen(DiagnosticArray, "/diagnostics")
+    make_bundle("upright")
+    node = start_policy()
+    until(lambda: session.status.state == "active", "the node to be active")
+    observe([0.1, 1.0, 0.0, 0.0, 0.0])
+    until(lambda: actions and not actions[-1].safe, "actions")
+
+    def warned() -> bool:
+        return any("ticks missed" in message.status[0].message for message in said)
+
+    for number in range(1, 6):  # a warning that matters more may come first
+        node._process.send_signal(signal.SIGSTOP)
+        stopped = time.monotonic()
+        until(lambda stopped=stopped: time.monotonic() - stopped > 0.5, "half a second without")
+        node._process.send_signal(signal.SIGCONT)
+        until(lambda number=number: figure(session, "missed_ticks") >= 20 * number, "the count")
+        told = len(said)
+        until(lambda told=told: len(said) > told, "a diagnostic")
+        if warned():
+            break
+    assert warned()
