@@ -25,7 +25,7 @@ def test_a_hundred_calls_at_once_are_all_answered(
     session.connect()
     actions = listen(Action, "action", 1000)
     until(lambda: actions and not actions[-1].safe, "the policy's actions")
-    kinds: list[tuple[type, str, dict[str, Any]]] = [
+    kinds: list[tuple[Any, str, dict[str, Any]]] = [
         (SwapPolicy, "swap_policy", {"name": "spare"}),
         (SwapPolicy, "swap_policy", {"name": "upright", "blend_seconds": 0.1}),
         (SwapPolicy, "swap_policy", {"name": "no-such-policy"}),
