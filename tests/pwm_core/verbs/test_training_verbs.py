@@ -15,7 +15,7 @@ from pwm_core.extraction.runner import Extraction
 from pwm_core.extraction.store import TrainedPolicy
 from pwm_core.files import sha256
 from pwm_core.model.store import TrainedWorldModel
-from pwm_core.verbs.extract import FAILED, REFUSED
+from pwm_core.verbs.extract import FAILED, REFUSED, dealt
 
 TASK = "cartpole-swingup"
 SMALL = [
@@ -145,6 +145,15 @@ def test_tasks_in_worker_processes(
     assert [row["task"] for row in rows] == ["cartpole-swingup", "cartpole-balance"]
     assert all(row["real"] is None for row in rows)
     assert all(Path(row["policy"]).is_file() for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("workers", "at_once", "sizes"), [(1, 99, [10]), (2, 99, [5, 5]), (2, 3, [3, 3, 2, 2])]
+)
+def test_tasks_are_dealt_out_evenly(workers: int, at_once: int, sizes: list[int]) -> None:
+    groups = dealt(list(range(10)), workers, at_once)  # type: ignore[arg-type]
+    assert [len(group) for group in groups] == sizes
+    assert sorted(job for group in groups for job in group) == list(range(10))  # type: ignore[misc]
 
 
 def test_unknown_task_is_refused_before_anything_runs(
