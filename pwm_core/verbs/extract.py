@@ -76,7 +76,7 @@ class Extract:
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 …"""
     compile: bool = False
-    """Compile the critics' gradient; pays from a few thousand iterations on, all tasks counted."""
+    """Compile the critics' gradient: on a CPU no gain was measured (docs/performance.md)."""
     json: bool = False
     """Print the table as JSON."""
 
