@@ -253,6 +253,7 @@ def _decider(bundle: Bundle) -> Callable[[], object]:
     from pwm_policy.inbox import Inbox, Sample
     from pwm_policy.loop import ControlLoop, LoopSettings
     from pwm_policy.loop_statistics import LoopStatistics
+    from pwm_policy.pose import Pose
     from pwm_policy.slot import PolicySlot
 
     slot, statistics, inbox = PolicySlot(), LoopStatistics(), Inbox()
@@ -262,6 +263,7 @@ def _decider(bundle: Bundle) -> Callable[[], object]:
         LoopSettings("observation", bundle.control_step, 1.0),
         slot,
         ActionGuard(bundle.action, bundle.control_step),
+        Pose(bundle.action),
         statistics,
         inbox,
         lambda _: None,

@@ -230,6 +230,33 @@ def test_an_emergency_stop_outlasts_deactivation(
     until(lambda: not actions[-1].safe, "actions again")
 
 
+def test_an_emergency_stop_does_not_wait_for_an_observation(
+    make_bundle, start_policy, session, until, actions, ask
+) -> None:
+    from pwm_interfaces.msg import Observation
+    from std_srvs.srv import SetBool
+
+    make_bundle("upright")
+    start_policy(trigger="observation", stale_timeout=60.0)
+    until(lambda: session.status.state == "active", "the node to be active")
+    publisher = session.create_publisher(Observation, "observation", 10)
+    message = Observation(layout_hash=LAYOUT.hash(), data=[0.1, 1.0, 0.0, 0.0, 0.0])
+    due = time.monotonic()
+
+    def answered() -> bool:
+        nonlocal due
+        if not actions and time.monotonic() > due:  # seldom, so that none waits beside the stop
+            due += 2.0
+            message.step += 1
+            publisher.publish(message)
+        return bool(actions)
+
+    until(answered, "an action")
+    assert ask(SetBool, "policy_node/emergency_stop", data=True).success
+    until(lambda: actions[-1].safe, "the safe action, with no observation to answer")
+    assert actions[-1].observation_step == actions[-2].observation_step
+
+
 def test_shutdown_of_an_active_node_ends_with_the_safe_action(
     make_bundle, start_policy, session, until, observe, actions, transition
 ) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from pwm_core.history import previous_commands, with_history
-from pwm_core.layout import ObservationChannel, ObservationLayout
+from pwm_core.layout import ActionLayout, ObservationChannel, ObservationLayout
 from pwm_core.tasks import get_task
 from pwm_core.tasks.channels import vector
 from pwm_core.tasks.mjcf import MjcfTask
@@ -149,7 +149,7 @@ def test_what_is_missing_or_wrong_is_named_and_made_safe(
     missing = "never heard joint_states: position of hinge_1, joint_states: velocity of hinge_1"
     until(lambda: missing in health(), "the missing joint")
     robot("joint_states", lambda: joint_state(velocity=[]))
-    without = "never heard joint_states: velocity of hinge_1): safe action"
+    without = "never heard joint_states: velocity of hinge_1): silent"
     until(lambda: without in health(), "the missing velocity")
     assert not actions, "silent until there is something to answer"
     for wrong in (
@@ -305,3 +305,54 @@ def test_histories_are_those_of_the_simulator_over_resets(
     assert len(seen) > 20
     for step, data in seen.items():
         np.testing.assert_allclose(data, known[step], atol=1e-6, err_msg=f"step {step}")
+
+
+SLOW = replace(
+    TASK.action.channels[0],
+    joint="hinge_1",
+    interpretation="position",
+    gear=-1.0,
+    offset=0.1,
+    rate=0.05,
+)
+FOUND = -0.6
+"""The command that holds ``hinge_1`` where :data:`JOINTS` has it."""
+
+
+def careful_arm() -> dict[str, Any]:
+    """Metadata of a bundle that commands a position so slowly that its way takes 32 s."""
+    action = ActionLayout((SLOW,))
+    return {"action": action.to_json(), "action_hash": action.hash()}
+
+
+def come_from_where_the_joint_is(actions: list) -> bool:
+    step = SLOW.rate * TASK.control_step
+    return all(abs(a.values[0] - FOUND) <= a.sequence * step + 1e-9 for a in actions)
+
+
+def test_the_first_position_comes_from_the_measured_joint(
+    make_bundle, start_on_sensors, robot, until, actions
+) -> None:
+    make_bundle("policy", (20.0, 0, 0, 0, 0), **careful_arm())
+    start_on_sensors()
+    robot("joint_states", joint_state)
+    until(lambda: sum(not action.safe for action in actions) > 5, "actions")
+    assert actions[0].sequence < 500, "too late to tell where it came from"
+    assert come_from_where_the_joint_is(actions)
+
+
+def test_without_joint_states_a_position_is_not_commanded(
+    make_bundle, start_policy, observe, robot, until, session, actions, health
+) -> None:
+    make_bundle("policy", (20.0, 0, 0, 0, 0), **careful_arm())
+    start_policy()
+    until(lambda: session.status.state == "active", "the node to be active")
+    observe([1.0, 0.0, 0.0, 0.0, 0.0])
+    until(
+        lambda: "silent until joint_states say where these are: hinge_1" in health(), "the reason"
+    )
+    assert not actions
+    robot("joint_states", joint_state)
+    until(lambda: sum(not action.safe for action in actions) > 5, "actions")
+    assert actions[0].sequence < 500, "too late to tell where it came from"
+    assert come_from_where_the_joint_is(actions)

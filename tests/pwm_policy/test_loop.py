@@ -17,6 +17,7 @@ from pwm_policy.guard import ActionGuard
 from pwm_policy.inbox import Inbox, Sample
 from pwm_policy.loop import Command, ControlLoop, LoopSettings
 from pwm_policy.loop_statistics import LoopStatistics
+from pwm_policy.pose import Pose
 from pwm_policy.slot import PolicySlot
 
 ACTION = get_task("cartpole-balance").action
@@ -37,7 +38,7 @@ class Rig:
     """A loop whose commands are collected."""
 
     def __init__(
-        self, bundle: Bundle, trigger: str, stale_timeout: float, guard: ActionGuard
+        self, bundle: Bundle, trigger: str, stale_timeout: float, action: ActionLayout
     ) -> None:
         self.slot, self.statistics = PolicySlot(), LoopStatistics()
         self.slot.start(bundle.name, bundle)
@@ -46,11 +47,13 @@ class Rig:
         self.swaps = 0
         self.emergency_stop = threading.Event()
         self.watch = Watched()
+        self.pose = Pose(action)
         self._grown = threading.Condition()
         self.loop = ControlLoop(
             LoopSettings(trigger, 0.02, stale_timeout),
             self.slot,
-            guard,
+            ActionGuard(action, 0.02),
+            self.pose,
             self.statistics,
             Inbox(),
             self._emit,
@@ -72,6 +75,10 @@ class Rig:
     def put(self, step: int, value: float = 1.0) -> None:
         data = np.array([value, 0, 0, 0, 0], np.float32)
         self.loop.inbox.put(Sample(step, data, time.monotonic()))
+
+    def measure(self, position: float) -> None:
+        """Say where the joint is."""
+        self.pose.hear({(ACTION.channels[0].joint, "position"): position}, time.monotonic())
 
     def wait(self, condition: Callable[[Command], bool]) -> Command:
         """Return the first command that fits."""
@@ -113,7 +120,7 @@ def start() -> Iterator[Callable[..., Rig]]:
     ) -> Rig:
         """``changes`` of the actuator's contract."""
         action = ActionLayout((replace(ACTION.channels[0], **changes),))
-        rigs.append(Rig(bundle, trigger, stale_timeout, ActionGuard(action, 0.02)))
+        rigs.append(Rig(bundle, trigger, stale_timeout, action))
         return rigs[-1]
 
     yield make
@@ -276,7 +283,7 @@ def jumps(commands: list[Command], before: float) -> np.ndarray:
     return np.abs(np.diff([before, *(float(c.values[0]) for c in commands)]))
 
 
-def test_the_first_command_comes_from_the_safe_action_at_the_rate(start, right: Bundle) -> None:
+def test_the_first_effort_comes_from_the_safe_action_at_the_rate(start, right: Bundle) -> None:
     rig = start(right, rate=RATE)
     for step in range(1, 13):
         rig.put(step)
@@ -318,8 +325,112 @@ def test_an_effort_is_safe_at_once_whatever_its_rate(start, right: Bundle) -> No
     assert released.values == pytest.approx([STEP]), "from the safe action on, at the rate"
 
 
+def test_a_latched_stop_acts_though_no_observation_ever_comes(start, right: Bundle) -> None:
+    rig = start(right, stale_timeout=3600.0)
+    rig.put(1)
+    rig.wait(lambda c: c.observation_step == 1)
+    rig.emergency_stop.set()
+    rig.loop.wake()
+    stopped = rig.wait(lambda c: c.sequence == 2)
+    assert (stopped.safe, stopped.observation_step) == (True, 1)
+    assert stopped.values == pytest.approx(ACTION.safe)
+    figures = rig.statistics.snapshot()
+    assert (figures["ticks"], figures["safe_actions"], figures["stale_inputs"]) == (2, 1, 0)
+
+
+def test_a_latched_stop_moves_a_position_all_the_way_without_observations(
+    start, right: Bundle
+) -> None:
+    rig = start(right, stale_timeout=3600.0, rate=RATE, interpretation="position")
+    rig.measure(0.0)
+    for step in range(1, 6):
+        rig.put(step)
+        rig.wait(lambda c, step=step: c.observation_step == step)
+    rig.emergency_stop.set()
+    rig.loop.wake()
+    rig.wait(lambda c: c.safe and c.values[0] == 0.0)
+    assert jumps(rig.commands, 0.0).max() <= STEP + 1e-9
+    assert rig.statistics.snapshot()["ticks"] == 10, "there it waits again"
+
+
+POSITION = {"rate": RATE, "interpretation": "position", "gear": -2.0, "offset": 0.5}
+
+
+def test_the_first_position_comes_from_where_the_joint_is(start, right: Bundle) -> None:
+    rig = start(right, **POSITION)
+    rig.measure(2.0)  # held by the command -0.75
+    for step in (1, 2):
+        rig.put(step)
+        rig.wait(lambda c, step=step: c.observation_step == step)
+    rig.loop.stop()
+    values = [float(c.values[0]) for c in rig.commands]
+    assert values[:2] == pytest.approx([-0.75 + STEP, -0.75 + 2 * STEP])
+    assert values[-1] == 0.0
+    assert jumps(rig.commands, -0.75).max() <= STEP + 1e-9
+
+
+def test_a_joint_outside_of_its_limits_comes_back_at_the_rate(start, right: Bundle) -> None:
+    rig = start(right, **POSITION)
+    rig.measure(-2.5)  # held by the command 1.5, of which 1 is the highest
+    rig.put(1)
+    rig.wait(lambda c: c.observation_step == 1)
+    rig.loop.stop()
+    assert float(rig.commands[0].values[0]) == pytest.approx(1.5 - STEP)
+    assert jumps(rig.commands, 1.5).max() <= STEP + 1e-9
+
+
+@pytest.mark.parametrize("trigger", ["clock", "observation"])
+def test_nothing_is_said_before_the_joint_was_measured(start, right: Bundle, trigger: str) -> None:
+    rig = start(right, trigger, **POSITION)
+    rig.put(1)
+    assert not rig.loop.placed
+    rig.loop.wake()
+    rig.measure(2.0)
+    rig.put_until(2, lambda c: not c.safe)
+    assert rig.loop.placed
+    assert jumps(rig.commands, -0.75).max() <= STEP + 1e-9
+
+
+def test_who_never_knew_the_pose_stops_without_a_word(start, right: Bundle) -> None:
+    rig = start(right, **POSITION)
+    rig.put(1)
+    rig.emergency_stop.set()
+    rig.loop.wake()
+    rig.loop.stop()
+    assert not rig.commands
+
+
+def test_a_measurement_of_long_ago_is_no_pose(start, right: Bundle) -> None:
+    rig = start(right, "clock", stale_timeout=0.3, **POSITION)
+    where, asked = rig.pose.command, threading.Semaphore(0)
+
+    def command(since: float) -> np.ndarray | None:
+        asked.release()
+        return where(since)
+
+    rig.pose.command = command
+    rig.pose.hear({(ACTION.channels[0].joint, "position"): 2.0}, time.monotonic() - 60.0)
+    for step in range(1, 4):
+        rig.put(step)
+        assert asked.acquire(timeout=10)
+    rig.loop.stop()
+    assert not rig.commands
+
+
+def test_a_position_that_was_stale_goes_on_without_a_jump(start, right: Bundle) -> None:
+    rig = start(right, "clock", stale_timeout=0.3, **POSITION)
+    rig.measure(2.0)
+    left = rig.put_until(1, lambda c: not c.safe and c.values[0] > 0.5)
+    safe = rig.wait(lambda c: c.sequence > left.sequence and c.safe)
+    step = rig.loop.inbox.sample.step
+    rig.put_until(step + 1, lambda c: c.sequence > safe.sequence and not c.safe)
+    rig.loop.stop()
+    assert jumps(rig.commands, -0.75).max() <= STEP + 1e-9
+
+
 def test_a_position_goes_to_the_safe_one_at_its_rate_and_arrives(start, right: Bundle) -> None:
     rig = start(right, rate=RATE, interpretation="position")
+    rig.measure(0.0)
     for step in range(1, 6):
         rig.put(step)
         rig.wait(lambda c, step=step: c.observation_step == step)

@@ -50,7 +50,7 @@ class ActionGuard:
         """``control_step`` in seconds."""
         channels = layout.channels
         self.rest = np.array([c.safe for c in channels])
-        """The safe action ``[A]``, from which the first command's change counts."""
+        """The safe action ``[A]``."""
         self._low = np.array([c.low for c in channels])
         self._high = np.array([c.high for c in channels])
         self._step = np.array([math.inf if c.rate is None else c.rate for c in channels])

@@ -27,7 +27,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self._arrival = threading.Condition()
-        self._closed = False
+        self._closed = self._woken = False
         self._count = 0
         self.newest: Sample | None = None
         self.arrived = 0.0
@@ -69,10 +69,19 @@ class Inbox:
             self._closed = True
             self._arrival.notify_all()
 
+    def wake(self) -> None:
+        """End one wait, the present or the next one, without an arrival."""
+        with self._arrival:
+            self._woken = True
+            self._arrival.notify_all()
+
     def wait(self, seen: int, timeout: float) -> int:
         """Wait for an arrival after number ``seen``; return the number of the newest."""
         with self._arrival:
-            self._arrival.wait_for(lambda: self._closed or self._count > seen, timeout)
+            self._arrival.wait_for(
+                lambda: self._closed or self._woken or self._count > seen, timeout
+            )
+            self._woken = False
             return self._count
 
 
@@ -103,7 +112,8 @@ class AssemblingInbox(Inbox):
 
     @property
     def ready(self) -> bool:
-        return not self._assembler.missing()
+        """What was heard before it was opened is no reason to speak."""
+        return self._count > 0 and not self._assembler.missing()
 
     def heard(self, arrived: float, repeated: bool) -> None:
         """Count a message that may trigger a decision; ``repeated``: it was sent before."""

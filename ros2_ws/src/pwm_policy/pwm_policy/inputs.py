@@ -24,6 +24,7 @@ from pwm_policy.cadence import Cadence
 from pwm_policy.guard import ObservationGuard
 from pwm_policy.inbox import AssemblingInbox, Inbox, Moment, Sample
 from pwm_policy.loop_statistics import LoopStatistics
+from pwm_policy.pose import Pose
 from pwm_policy.sources import SENSORS, MessageError
 
 STREAM = QoSProfile(depth=50)
@@ -33,11 +34,11 @@ NEWEST = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 class Inputs(ABC):
     """Listens to topics from construction to :meth:`destroy`.
 
-    Inboxes are filled only between :meth:`open` and :meth:`close`.
+    Inboxes are filled only between :meth:`open` and :meth:`close`, ``pose`` all the time.
     """
 
-    def __init__(self, node: Node, statistics: LoopStatistics) -> None:
-        self._node, self._statistics = node, statistics
+    def __init__(self, node: Node, statistics: LoopStatistics, pose: Pose) -> None:
+        self._node, self._statistics, self._pose = node, statistics, pose
         self._subscriptions: list[Subscription] = []
 
     @abstractmethod
@@ -61,6 +62,19 @@ class Inputs(ABC):
     def _subscribe(self, kind: type, topic: str, listen: Callable, qos: QoSProfile) -> None:
         self._subscriptions.append(self._node.create_subscription(kind, topic, listen, qos))
 
+    def _listen_for_pose(self) -> None:
+        if self._pose.joints:
+            joint_states = SENSORS[JOINT_STATES.topic].message
+            self._subscribe(
+                joint_states, JOINT_STATES.topic, self._on_joint_states, qos_profile_sensor_data
+            )
+
+    def _on_joint_states(self, message: Any) -> None:
+        try:
+            self._pose.hear(SENSORS[JOINT_STATES.topic].read(message), time.monotonic())
+        except MessageError as error:
+            self._refuse(JOINT_STATES.topic, str(error))
+
     def _refuse(self, topic: str, objection: str) -> None:
         self._statistics.count("refused_inputs")
         self._node.get_logger().warning(f"{topic} ignored: {objection}", throttle_duration_sec=1.0)
@@ -69,10 +83,11 @@ class Inputs(ABC):
 class ObservationInputs(Inputs):
     """The topic ``observation``: the whole vector, as a simulator knows it."""
 
-    def __init__(self, node: Node, bundle: Bundle, statistics: LoopStatistics) -> None:
-        super().__init__(node, statistics)
+    def __init__(self, node: Node, bundle: Bundle, statistics: LoopStatistics, pose: Pose) -> None:
+        super().__init__(node, statistics, pose)
         self._guard = ObservationGuard(bundle.observation)
         self._inbox: Inbox | None = None
+        self._listen_for_pose()
         self._subscribe(Observation, WHOLE_OBSERVATION.topic, self._on_observation, NEWEST)
 
     def open(self) -> Inbox:
@@ -108,9 +123,9 @@ class SensorInputs(Inputs):
     What the policy saw is published on ``~/observation`` while somebody listens, after the command.
     """
 
-    def __init__(self, node: Node, bundle: Bundle, statistics: LoopStatistics) -> None:
+    def __init__(self, node: Node, bundle: Bundle, statistics: LoopStatistics, pose: Pose) -> None:
         """Raises ``ContractError`` when no topic can give what the bundle asks for."""
-        super().__init__(node, statistics)
+        super().__init__(node, statistics, pose)
         timeout = float(node.get_parameter("command_timeout").value)
         self._assembler = Assembler(bundle.observation, bundle.action, timeout)
         self._bundle, self._hash = bundle, bundle.observation.hash()
@@ -122,6 +137,8 @@ class SensorInputs(Inputs):
         for topic in self._assembler.topics:
             listen = partial(self._on_message, topic)
             self._subscribe(SENSORS[topic].message, topic, listen, qos_profile_sensor_data)
+        if JOINT_STATES.topic not in self._assembler.topics:
+            self._listen_for_pose()
 
     def open(self) -> Inbox:
         self._cadence = Cadence(self._bundle.control_step)
@@ -161,12 +178,15 @@ class SensorInputs(Inputs):
     def _on_message(self, topic: str, message: Any) -> None:
         arrived = time.monotonic()
         try:
-            objection = self._assembler.hear(topic, SENSORS[topic].read(message), arrived)
+            said = SENSORS[topic].read(message)
+            objection = self._assembler.hear(topic, said, arrived)
         except MessageError as error:
             objection = str(error)
         if objection:
             self._refuse(topic, objection)
             return
+        if topic == JOINT_STATES.topic:
+            self._pose.hear(said, arrived)
         if self._assembler.missing():
             self._node.get_logger().warning(self.lack(), throttle_duration_sec=5.0)
         if topic == self._pace and self._inbox is not None:
@@ -179,7 +199,7 @@ class SensorInputs(Inputs):
             self._inbox.mark(Moment(message.step, message.episode))
 
 
-INPUTS: dict[str, Callable[[Node, Bundle, LoopStatistics], Inputs]] = {
+INPUTS: dict[str, Callable[[Node, Bundle, LoopStatistics, Pose], Inputs]] = {
     "observation": ObservationInputs,
     "sensors": SensorInputs,
 }

@@ -14,13 +14,13 @@ import numpy as np
 from pwm_policy.guard import ActionGuard
 from pwm_policy.inbox import Inbox, Sample
 from pwm_policy.loop_statistics import LoopStatistics
+from pwm_policy.pose import Pose
 from pwm_policy.slot import ActivePolicy, PolicySlot
 
 FRESH_PERIODS = 1.5
 """An observation older than this many control steps is stale: its action is held."""
 PHASE = 0.15
 """A clock-triggered tick follows the arrival of observations by this part of a control step."""
-
 LANDING_SECONDS = 3.0
 """A loop that ends gives positions with a rate this long to reach the safe action."""
 OUT_OF_RANGE = 0.05
@@ -71,7 +71,8 @@ class LoopSettings:
 class ControlLoop(threading.Thread):
     """Ticks until stopped; the last command it emits is the safe action.
 
-    Commands change by no more than the guard allows, blends between policies included.
+    Commands change by no more than the guard allows, blends between policies included; the first
+    from the measured ``pose``. A loop that never came to know its pose never says anything.
 
     ``emit`` publishes a command. ``swapped`` hears of the first action after each swap.
     ``failed`` hears of an exception in the loop, which has ended it. ``watch`` sees each tick after
@@ -83,6 +84,7 @@ class ControlLoop(threading.Thread):
         settings: LoopSettings,
         slot: PolicySlot,
         guard: ActionGuard,
+        pose: Pose,
         statistics: LoopStatistics,
         inbox: Inbox,
         emit: Callable[[Command], None],
@@ -95,15 +97,21 @@ class ControlLoop(threading.Thread):
         super().__init__(name="control_loop", daemon=True)
         self.inbox = inbox
         self.sequence = sequence
-        self._settings, self._slot, self._guard = settings, slot, guard
+        self._settings, self._slot, self._guard, self._pose = settings, slot, guard, pose
         self._statistics = statistics
         self._emit, self._swapped, self._failed = emit, swapped, failed
         self._emergency_stop, self._watch = emergency_stop, watch
         self._stopped = threading.Event()
         self._held: Decision | None = None
-        self._sent = guard.rest
+        self._sent, self._placed = guard.rest, not pose.joints
+        self._returning = False
         self.out_of_range: tuple[str, ...] = ()
         """Entries of the last decision's observation that are outside the training range."""
+
+    @property
+    def placed(self) -> bool:
+        """Whether it is known where commands count from."""
+        return self._placed
 
     def run(self) -> None:
         try:
@@ -116,6 +124,10 @@ class ControlLoop(threading.Thread):
         finally:
             self._land()
 
+    def wake(self) -> None:
+        """Let a loop that waits for an observation tick at once: the emergency stop was latched."""
+        self.inbox.wake()
+
     def stop(self) -> None:
         """End the loop; returns when the safe action has been emitted."""
         self._stopped.set()
@@ -124,6 +136,8 @@ class ControlLoop(threading.Thread):
 
     def _land(self) -> None:
         """Emit the safe action until every position has reached it."""
+        if not self._placed:
+            return
         end = time.monotonic() + LANDING_SECONDS
         while True:
             self._emit(self._safe_command(self.inbox.newest))
@@ -137,19 +151,25 @@ class ControlLoop(threading.Thread):
             return
         period = self._settings.control_step
         deadline = self.inbox.arrived + PHASE * period
+        deadline += _whole_periods(deadline, period) * period
         while not self._stopped.wait(max(0.0, deadline - time.monotonic())):
             now = time.monotonic()
             sample = self.inbox.take(now)
             self._tick(sample, now, fresh=now - sample.arrived <= FRESH_PERIODS * period)
             deadline += period
-            missed = int(max(0.0, time.monotonic() - deadline) // period)
+            missed = _whole_periods(deadline, period)
             self._statistics.count("missed_ticks", missed)
             deadline += missed * period  # whole periods, so that the phase stays
 
     def _wait_for_first(self) -> None:
-        """Stay silent until there is something to answer."""
-        while not self.inbox.ready and not self._stopped.is_set():
-            self.inbox.wait(0, 0.5)
+        """Stay silent until there is something to answer and the joints' places are known."""
+        seen = 0
+        while not self._stopped.is_set():
+            measured = self._pose.command(time.monotonic() - self._settings.stale_timeout)
+            if self.inbox.ready and measured is not None:
+                self._sent, self._placed = measured, True
+                return
+            seen = self.inbox.wait(seen, 0.5)
 
     def _run_on_observations(self) -> None:
         """An arrival is fresh however late this thread wakes: lockstep must stay reproducible.
@@ -159,7 +179,8 @@ class ControlLoop(threading.Thread):
         self._wait_for_first()
         seen, period = 0, self._settings.control_step
         while not self._stopped.is_set():
-            arrivals = self.inbox.wait(seen, self._settings.stale_timeout)
+            patience = period if self._returning else self._settings.stale_timeout
+            arrivals = self.inbox.wait(seen, patience)
             if not self._stopped.is_set():
                 now, arrived = time.monotonic(), arrivals > seen
                 sample = self.inbox.take(now, again=not arrived)
@@ -177,6 +198,7 @@ class ControlLoop(threading.Thread):
         else:
             decided_by, values = self._held
             command = self._command(decided_by, sample, values, safe=False)
+        self._returning = command.safe and not np.array_equal(command.values, self._guard.rest)
         self._emit(command)
         self.inbox.answered(command.values)
         if self._held is not None and self._slot.acted(decided_by):
@@ -227,3 +249,8 @@ class ControlLoop(threading.Thread):
         self._sent = values
         step = sample.step if sample else 0
         return Command(policy.name, policy.epoch, self.sequence, step, values, safe)
+
+
+def _whole_periods(deadline: float, period: float) -> int:
+    """Return how many whole periods ago ``deadline`` was."""
+    return int(max(0.0, time.monotonic() - deadline) // period)

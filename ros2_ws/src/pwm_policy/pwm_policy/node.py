@@ -39,6 +39,7 @@ from pwm_policy.loop_statistics import LoopStatistics
 from pwm_policy.messages import diagnostic_message
 from pwm_policy.monitor import NoveltyWatch
 from pwm_policy.outputs import Outputs
+from pwm_policy.pose import Pose
 from pwm_policy.registry import PolicyError, PolicyRegistry
 from pwm_policy.services import PolicyServices
 from pwm_policy.slot import PolicySlot
@@ -66,7 +67,9 @@ class PolicyNode(LifecycleNode):
         if reason:
             raise ValueError(reason)
         self._slot, self._statistics = PolicySlot(), LoopStatistics()
-        self._policies = PolicyServices(self, self._slot, self._publish_status)
+        self._policies = PolicyServices(
+            self, self._slot, self._publish_status, self._on_emergency_stop
+        )
         self._watch = NoveltyWatch(self._slot, self._publish_novelty, self._on_novelty)
         self._inputs: Inputs | None = None
         self._outputs: Outputs | None = None
@@ -127,10 +130,11 @@ class PolicyNode(LifecycleNode):
         limits_file = self.get_parameter("limits_file").value
         limited = narrowed(bundle.action, Path(limits_file)) if limits_file else bundle.action
         self._action_guard = ActionGuard(limited, bundle.control_step)
+        self._pose = Pose(limited)
         self._slot.start(name, bundle)
         self._outputs = Outputs(self, bundle.action, bundle.control_step)
         source = self.get_parameter("observation_source").value
-        self._inputs = INPUTS[source](self, bundle, self._statistics)
+        self._inputs = INPUTS[source](self, bundle, self._statistics, self._pose)
         self._policies.registry = registry
         return registry
 
@@ -188,6 +192,7 @@ class PolicyNode(LifecycleNode):
             settings,
             self._slot,
             self._action_guard,
+            self._pose,
             self._statistics,
             self._inputs.open(),
             self._publish_action,
@@ -244,6 +249,10 @@ class PolicyNode(LifecycleNode):
                 return f"{name} takes over"
         self._watch.hold()
         return HELD
+
+    def _on_emergency_stop(self) -> None:
+        if self._loop is not None:
+            self._loop.wake()
 
     def _on_loop_failure(self, error: Exception) -> None:
         self._failure = f"the control loop failed: {type(error).__name__}: {error}"
@@ -309,10 +318,15 @@ class PolicyNode(LifecycleNode):
         if self._loop is None:
             return DiagnosticStatus.OK, self._state_name
         sample = self._loop.inbox.newest
-        timeout = float(self.get_parameter("stale_timeout").value)
-        if sample is None or time.monotonic() - sample.arrived > timeout:
+        oldest = time.monotonic() - float(self.get_parameter("stale_timeout").value)
+        unknown = [] if self._loop.placed else self._pose.unknown(oldest)
+        if unknown:
+            joints = ", ".join(unknown)
+            return DiagnosticStatus.WARN, f"silent until joint_states say where these are: {joints}"
+        if sample is None or sample.arrived < oldest:
             lack = self._inputs.lack() if self._inputs is not None else "observation"
-            return DiagnosticStatus.WARN, f"no fresh observation ({lack}): safe action"
+            answer = "safe action" if self._loop.sequence > self._sequence else "silent"
+            return DiagnosticStatus.WARN, f"no fresh observation ({lack}): {answer}"
         if self._watch.holds:
             return DiagnosticStatus.WARN, f"novelty: {HELD}"
         if self._watch.peak > 1:

@@ -30,12 +30,18 @@ CALLS = QoSProfile(depth=200)
 class PolicyServices:
     """Answers services of ``node`` about the policies of ``registry`` and the one in ``slot``.
 
-    ``announce`` publishes the node's status with the reason. The emergency stop stays latched
-    whatever the lifecycle does.
+    ``announce`` publishes the node's status with the reason; ``stopped`` hears when the emergency
+    stop was latched, which it stays whatever the lifecycle does.
     """
 
-    def __init__(self, node: Node, slot: PolicySlot, announce: Callable[[str], None]) -> None:
-        self._node, self._slot, self._announce = node, slot, announce
+    def __init__(
+        self,
+        node: Node,
+        slot: PolicySlot,
+        announce: Callable[[str], None],
+        stopped: Callable[[], None],
+    ) -> None:
+        self._node, self._slot, self._announce, self._stopped = node, slot, announce, stopped
         self.registry: PolicyRegistry | None = None
         """The policies to choose from; None before the node is configured."""
         self.emergency_stop = threading.Event()
@@ -171,6 +177,7 @@ class PolicyServices:
     ) -> SetBool.Response:
         if request.data:
             self.emergency_stop.set()
+            self._stopped()
         else:
             self.emergency_stop.clear()
         response.success = True
