@@ -13,12 +13,9 @@ from torch import Tensor
 
 
 def _by_onednn(x: Tensor) -> bool:
-    return (
-        x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and torch.backends.mkldnn.is_available()
-        and torch.backends.mkldnn.enabled
-    )
+    onednn = torch.backends.mkldnn
+    on = bool(onednn.is_available() and onednn.enabled)
+    return on and x.device.type == "cpu" and x.dtype == torch.float32
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
