@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,8 @@ class Bundle:
     def _load(cls, path: Path) -> Bundle:
         content = _read(path)
         session = _session(content)
-        metadata = _metadata(session)
+        properties = session.get_modelmeta().custom_metadata_map
+        metadata = _metadata(properties)
         observation = _layout(ObservationLayout, metadata, "observation")
         action = _layout(ActionLayout, metadata, "action")
         _check_graph(session.get_inputs(), INPUT, observation.size)
@@ -127,7 +129,7 @@ class Bundle:
             sha256=hashlib.sha256(content).hexdigest(),
             path=path,
             session=session,
-            monitor=_monitor(session, metadata, observation.size, action.size),
+            monitor=_monitor(properties, metadata, observation.size, action.size),
         )
         bundle._warm_up()
         return bundle
@@ -183,6 +185,8 @@ def _session(content: bytes) -> onnxruntime.InferenceSession:
     """Make a session that keeps to one thread and never spins.
 
     Reading from memory makes the digest that of the graph that runs, and refuses external data.
+    It is a file in memory (Linux): ``bytes`` are copied while nobody else may use Python, whereas
+    a file is parsed and made ready while a control loop goes on.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -191,15 +195,20 @@ def _session(content: bytes) -> onnxruntime.InferenceSession:
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.log_severity_level = 4
     try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        with os.fdopen(os.memfd_create("bundle"), "wb") as file:
+            file.write(content)
+            file.flush()
+            return onnxruntime.InferenceSession(
+                f"/proc/self/fd/{file.fileno()}", options, providers=["CPUExecutionProvider"]
+            )
     except Exception as error:  # ONNX Runtime raises its own, undocumented classes
         if "external" in str(error).lower():
             raise BundleError("weights are in another file; a bundle must hold its own") from error
         raise BundleError(f"not a complete ONNX model (truncated?): {error}") from error
 
 
-def _metadata(session: onnxruntime.InferenceSession) -> dict[str, Any]:
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+def _metadata(properties: Mapping[str, str]) -> dict[str, Any]:
+    text = properties.get(METADATA_KEY)
     if text is None:
         raise BundleError(f"has no metadata {METADATA_KEY!r}; write it with `pwm export`")
     try:
@@ -250,7 +259,7 @@ def _range(metadata: dict[str, Any], size: int) -> ObservationRange | None:
 
 
 def _monitor(
-    session: onnxruntime.InferenceSession,
+    properties: Mapping[str, str],
     metadata: dict[str, Any],
     observations: int,
     commands: int,
@@ -259,7 +268,7 @@ def _monitor(
     if record is None:
         return None
     try:
-        graph = stored_graph(session.get_modelmeta().custom_metadata_map, record)
+        graph = stored_graph(properties, record)
         return Monitor.of(_session(graph), record, observations, commands)
     except ValueError as error:  # a BundleError of the session is one too
         raise BundleError(f"world-model monitor: {error}") from error
