@@ -64,6 +64,54 @@ def test_a_killed_policy_node_is_replaced_by_a_new_one(
     assert actions[-1].sequence < actions[said - 1].sequence + 1000
 
 
+def test_a_latched_stop_outlives_a_killed_policy_node(
+    make_bundle, start_bridge, start_policy, session, until, actions, ask, reaction, tmp_path: Path
+) -> None:
+    from std_srvs.srv import SetBool
+
+    def stop(data: bool) -> str:
+        answer = ask(SetBool, "policy_node/emergency_stop", data=data)
+        assert answer.success
+        return answer.message
+
+    make_bundle("upright")
+    start_bridge(mode="realtime")
+    directory = tmp_path / "stops"
+    policy = start_policy(latch_directory=str(directory))
+    until(lambda: actions and not actions[-1].safe, "the policy's actions")
+    assert stop(True) == "emergency stop latched"
+    until(lambda: actions[-1].safe, "the safe action")
+    os.kill(policy.pid, signal.SIGKILL)
+    assert policy.wait(timeout=30) == -signal.SIGKILL
+    said, since = len(actions), time.monotonic()
+    policy = start_policy(latch_directory=str(directory))
+    until(lambda: len(actions) > said + 5, "the new node's actions")
+    reaction("policy node killed while stopped, and started again", "the safe action", since)
+    assert any("it was before this start" in line for line in policy.tail)
+    assert all(action.safe for action in actions[said:])
+    until(lambda: session.status.reason == "activated upright", "the new node's status")
+    assert session.status.emergency_stop
+    assert stop(False) == "emergency stop released"
+    until(lambda: not actions[-1].safe, "the policy's actions again")
+    assert not list(directory.iterdir())
+
+
+def test_a_stop_that_cannot_be_kept_acts_and_says_so(
+    make_bundle, start_policy, observe, until, actions, ask
+) -> None:
+    from std_srvs.srv import SetBool
+
+    make_bundle("upright")
+    policy = start_policy(latch_directory="/proc/nowhere")
+    observe([0.1, 1.0, 0.0, 0.0, 0.0])
+    until(lambda: actions and not actions[-1].safe, "the policy's actions")
+    assert any("an emergency stop would end with this node" in line for line in policy.tail)
+    answer = ask(SetBool, "policy_node/emergency_stop", data=True)
+    assert answer.success
+    assert "a new policy node would not know of it: /proc/nowhere" in answer.message
+    until(lambda: actions[-1].safe, "the safe action")
+
+
 def shared_memory(pid: int | str) -> set[Path]:
     """Return the shared memory of participants that a process has mapped: its own and others'."""
     segments = {Path(path) for path in SEGMENT.findall(Path(f"/proc/{pid}/maps").read_text())}

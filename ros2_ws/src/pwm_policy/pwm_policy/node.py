@@ -33,6 +33,7 @@ from pwm_policy.assembly import ContractError
 from pwm_policy.guard import ActionGuard
 from pwm_policy.inputs import INPUTS, Inputs
 from pwm_policy.joint_commands import CommandError
+from pwm_policy.latch_file import LatchFile
 from pwm_policy.limits import LimitsError, narrowed
 from pwm_policy.loop import Command, ControlLoop, LoopSettings
 from pwm_policy.loop_statistics import LoopStatistics
@@ -67,8 +68,13 @@ class PolicyNode(LifecycleNode):
         if reason:
             raise ValueError(reason)
         self._slot, self._statistics = PolicySlot(), LoopStatistics()
+        latch = LatchFile.of(
+            self.get_parameter("latch_directory").value,
+            self.context.get_domain_id(),
+            self.get_fully_qualified_name(),
+        )
         self._policies = PolicyServices(
-            self, self._slot, self._publish_status, self._on_emergency_stop
+            self, self._slot, self._publish_status, self._on_emergency_stop, latch
         )
         self._watch = NoveltyWatch(self._slot, self._publish_novelty, self._on_novelty)
         self._inputs: Inputs | None = None
@@ -79,7 +85,7 @@ class PolicyNode(LifecycleNode):
         self._missed_before = 0
         self._sequence = 0
         self._create_interfaces()
-        self._publish_status("started")
+        self._tell_of(latch)
 
     @property
     def running(self) -> bool:
@@ -93,6 +99,15 @@ class PolicyNode(LifecycleNode):
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
         self.create_timer(1.0, self._every_second, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _tell_of(self, latch: LatchFile) -> None:
+        """Say whether the emergency stop is latched from the start, or would not be kept."""
+        latched, unkept = latch.found(), latch.prepare()
+        if latched:
+            self.get_logger().warning(f"emergency stop latched: {latched}")
+        if unkept:
+            self.get_logger().warning(f"an emergency stop would end with this node: {unkept}")
+        self._publish_status(f"emergency stop latched: {latched}" if latched else "started")
 
     # Lifecycle
 

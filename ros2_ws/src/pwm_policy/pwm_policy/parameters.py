@@ -67,6 +67,14 @@ def declare(node: Node) -> None:
     _declare_inputs(node)
     _declare_monitor(node)
     _declare(
+        node,
+        "latch_directory",
+        "",
+        "Directory where a latched emergency stop outlives the node, in a file of the node's "
+        "domain and name; ~ and $VARIABLES are replaced; empty: it ends with the process.",
+        read_only=True,
+    )
+    _declare(
         node, "autostart", True, "Configure and activate when the node starts.", read_only=True
     )
 

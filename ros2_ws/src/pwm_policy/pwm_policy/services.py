@@ -18,6 +18,7 @@ from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
 
 from pwm_export.bundle import Bundle
+from pwm_policy.latch_file import LatchFile
 from pwm_policy.messages import policy_info
 from pwm_policy.registry import PolicyError, PolicyRegistry
 from pwm_policy.slot import PolicySlot
@@ -31,7 +32,8 @@ class PolicyServices:
     """Answers services of ``node`` about the policies of ``registry`` and the one in ``slot``.
 
     ``announce`` publishes the node's status with the reason; ``stopped`` hears when the emergency
-    stop was latched, which it stays whatever the lifecycle does.
+    stop was latched, which it stays whatever the lifecycle does, and with ``latch`` from one
+    process to the next.
     """
 
     def __init__(
@@ -40,12 +42,16 @@ class PolicyServices:
         slot: PolicySlot,
         announce: Callable[[str], None],
         stopped: Callable[[], None],
+        latch: LatchFile,
     ) -> None:
         self._node, self._slot, self._announce, self._stopped = node, slot, announce, stopped
         self.registry: PolicyRegistry | None = None
         """The policies to choose from; None before the node is configured."""
         self.emergency_stop = threading.Event()
         """Set while the safe action is latched."""
+        self._latch = latch
+        if latch.found():
+            self.emergency_stop.set()
         self.counts: Counter[str] = Counter()
         """``swaps`` and ``refused_swaps`` since the node started."""
         for kind, name, callback in (
@@ -178,10 +184,18 @@ class PolicyServices:
         if request.data:
             self.emergency_stop.set()
             self._stopped()
+            response.success, response.message = True, "emergency stop latched"
+            objection = self._latch.write()  # the stop acts already
+            if objection:
+                response.message += f", but a new policy node would not know of it: {objection}"
         else:
-            self.emergency_stop.clear()
-        response.success = True
-        response.message = "emergency stop " + ("latched" if request.data else "released")
+            objection = self._latch.remove()
+            if not objection:
+                self.emergency_stop.clear()
+            response.success = not objection
+            response.message = "emergency stop released"
+            if objection:
+                response.message = f"emergency stop still latched: {objection}"
         self._node.get_logger().warning(response.message)
         self._announce(response.message)
         return response
