@@ -114,7 +114,8 @@ def test_a_robot_says_its_joints_and_takes_their_commands_in_the_order_of_its_pa
     from std_msgs.msg import Float64MultiArray
 
     states = listen(JointState, "joint_states")
-    start_bridge(interface="ros2_control", task="gym-reacher", mode="realtime", time_limit=False)
+    keeps = {"time_limit": False, "command_timeout": 0.0}
+    start_bridge(interface="ros2_control", task="gym-reacher", mode="realtime", **keeps)
     until(lambda: states, "joint states")
     asked = ask(GetParameters, "mujoco_bridge/get_parameters", names=["joints"])
     assert asked.values[0].string_array_value == ["joint0", "joint1"]

@@ -46,14 +46,29 @@ def test_a_killed_simulator_brings_the_safe_action_until_it_is_back(
 
 
 def test_a_killed_policy_node_is_replaced_by_a_new_one(
-    make_bundle, start_bridge, start_policy, session, until, actions, reaction
+    make_bundle, start_bridge, start_policy, session, until, actions, reaction, listen
 ) -> None:
+    from sensor_msgs.msg import JointState
+
+    def force() -> float:
+        """What acts on the cart, in N; the policy's is hardly ever exactly zero."""
+        return dict(zip(states[-1].name, states[-1].effort, strict=True))["slider"]
+
+    def withdrawn() -> int:
+        return int(session.diagnostics.get("mujoco_bridge", {}).get("withdrawn_actions", 0))
+
     make_bundle("upright")
+    states = listen(JointState, "joint_states")
     bridge = start_bridge(mode="realtime")
     policy = start_policy()
     until(lambda: actions and not actions[-1].safe, "the policy's actions")
+    until(lambda: states and force(), "the policy's force")
+    since = time.monotonic()
     os.kill(policy.pid, signal.SIGKILL)
+    until(lambda: not force(), "the safe action of the robot")
+    reaction("policy node killed (SIGKILL)", "the simulated robot applies the safe action", since)
     assert policy.wait(timeout=30) == -signal.SIGKILL
+    until(lambda: withdrawn() > 0, "the count")
     said, seen = len(actions), len(session.frames)
     until(lambda: len(session.frames) > seen + 25, "a robot that goes on")
     since = time.monotonic()

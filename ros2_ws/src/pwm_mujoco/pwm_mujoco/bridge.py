@@ -237,11 +237,18 @@ class MujocoBridge(Node):
         factor = self._stepping.achieved_factor()
         self._factors.publish(Float64(data=factor))
         with self._stepping.changed:
-            values, fault = self._figures(factor), self.world.fault
-        level = DiagnosticStatus.ERROR if fault else DiagnosticStatus.OK
+            values, (level, text) = self._figures(factor), self._health()
         name = f"{self.get_fully_qualified_name()}: simulation"
         now = self.get_clock().now().to_msg()
-        self._diagnostics.publish(diagnostic_message(now, name, level, fault or "running", values))
+        self._diagnostics.publish(diagnostic_message(now, name, level, text, values))
+
+    def _health(self) -> tuple[bytes, str]:
+        if self.world.fault is not None:
+            return DiagnosticStatus.ERROR, self.world.fault
+        if self.world.withdrawn:
+            timeout = self._stepping.settings.command_timeout
+            return DiagnosticStatus.WARN, f"no command for {timeout:g} simulated s: safe action"
+        return DiagnosticStatus.OK, "running"
 
     def _figures(self, factor: float) -> dict[str, object]:
         world, settings = self.world, self._stepping.settings
@@ -259,6 +266,7 @@ class MujocoBridge(Node):
         }
         for count in ("accepted_actions", "stale_actions", "refused_actions"):
             values[count] = self._counts[count]
+        values["withdrawn_actions"] = world.withdrawals
         for setting in fields(world.acting):  # what this episode has drawn
             acting = getattr(world.acting, setting.name)
             if acting != setting.default:

@@ -78,6 +78,14 @@ def declare(node: Node) -> None:
         floating_point_range=[FloatingPointRange(from_value=0.01, to_value=100.0)],
     )
     _declare(
+        node,
+        "command_timeout",
+        0.5,
+        "Simulated seconds without a new command after which the safe action acts, as in a "
+        "controller with a watchdog; in realtime mode only. 0: never.",
+        floating_point_range=[FloatingPointRange(from_value=0.0, to_value=3600.0)],
+    )
+    _declare(
         node, "auto_reset", True, "Start the next episode when one has ended; else hold its end."
     )
     _declare(
@@ -174,6 +182,7 @@ def stepping(node: Node) -> SteppingSettings:
         real_time_factor=float(node.get_parameter("real_time_factor").value),
         auto_reset=bool(node.get_parameter("auto_reset").value),
         time_limit=bool(node.get_parameter("time_limit").value),
+        command_timeout=float(node.get_parameter("command_timeout").value),
     )
 
 

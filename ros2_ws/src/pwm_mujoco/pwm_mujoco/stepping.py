@@ -43,6 +43,9 @@ class SteppingSettings:
     """Start the next episode when one has ended."""
     time_limit: bool
     """End an episode after the task's number of decisions."""
+    command_timeout: float = 0.0
+    """Simulated seconds without a command after which the safe action acts in ``realtime``; 0:
+    never."""
 
 
 class Stepping(threading.Thread):
@@ -124,6 +127,8 @@ class Stepping(threading.Thread):
             self.changed.acquire()
         if self.settings.mode != "realtime" or world.halted:
             return  # changed while asleep
+        if self.settings.command_timeout:
+            world.withdraw(self.settings.command_timeout)
         self._tell(complete=world.substep(self.settings.time_limit))
 
     def _tell(self, complete: bool) -> None:

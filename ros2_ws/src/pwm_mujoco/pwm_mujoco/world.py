@@ -16,6 +16,9 @@ from pwm_mujoco.disturbances import Disturbances
 from pwm_mujoco.disturbed_physics import DisturbedPhysics
 from pwm_mujoco.readings import Sensors
 
+ROUNDING = 1e-9
+"""Seconds by which sums of simulator steps may be off."""
+
 
 class CommandRefused(ValueError):
     """A command cannot be applied to this body; the message says why."""
@@ -34,7 +37,8 @@ class World:
     """A task's environment, stepped one simulator step at a time.
 
     ``step`` counts observations over all episodes, from 1. A ``fault`` (the physics diverged) stops
-    everything until the next reset; ``observation`` and ``reading`` are always the last finite
+    everything until the next reset; ``withdrawn`` says that the safe action acts for want of a
+    command; ``observation`` and ``reading`` are always the last finite
     ones, as measured: late and with the errors of ``disturbances``. Rewards are of the true state.
     """
 
@@ -51,6 +55,8 @@ class World:
         self.disturbances = disturbances or Disturbances()
         self.task = find_task(task)
         self.step = 0
+        self.withdrawals = 0
+        """Commands that nothing renewed in time, over all episodes."""
         self.episode = -1
         self.time = 0.0  # simulated seconds over all episodes
         self.prepare(task)
@@ -158,6 +164,8 @@ class World:
         self.terminated = self.truncated = False
         self.fault: str | None = None
         self._command = self.task.action.safe
+        self._commanded_at: float | None = None
+        self.withdrawn = False
         self._answered = 0
         self._substep = 0
         self._reward = 0.0
@@ -193,8 +201,19 @@ class World:
         if exact and (step != self.step or self.answered):
             return False
         self._command = command
+        self._commanded_at, self.withdrawn = self.time, False
         self._answered = step
         return True
+
+    def withdraw(self, timeout: float) -> None:
+        """Let the safe action act where no command came for ``timeout`` simulated seconds.
+
+        What controllers' watchdogs do: whoever commanded may be gone.
+        """
+        if self._commanded_at is not None and self.time - self._commanded_at > timeout - ROUNDING:
+            self._command, self._commanded_at = self.task.action.safe, None
+            self.withdrawn = True
+            self.withdrawals += 1
 
     def substep(self, time_limit: bool = True) -> bool:
         """Advance one simulator step under the newest command; True when a decision is complete."""
