@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -193,13 +194,14 @@ def test_world_model_of_another_layout_is_refused(
 def tampered(monitored: Bundle, tmp_path: Path) -> Callable[..., Path]:
     """Write a copy with other properties or another calibration."""
 
-    def make(properties: dict[str, str | None] | None = None, **record: object) -> Path:
+    def make(properties: dict[str, Any] | None = None, **record: object) -> Path:
         model = onnx.load(monitored.path)
         kept = {entry.key: entry.value for entry in model.metadata_props}
         metadata = json.loads(kept["pwm_bundle"])
         metadata["monitor"] |= record
-        kept |= {"pwm_bundle": json.dumps(metadata), **(properties or {})}
-        onnx.helper.set_model_props(model, {k: v for k, v in kept.items() if v is not None})
+        changes = {"pwm_bundle": json.dumps(metadata)} | (properties or {})
+        entries = {**kept, **changes}
+        onnx.helper.set_model_props(model, {k: v for k, v in entries.items() if v is not None})
         path = tmp_path / "tampered.onnx"
         onnx.save(model, path)
         return path
