@@ -46,6 +46,12 @@ class RealRobot(Bringup):
     joints: tuple[str, ...] = ()
     """Joints of a receiver that cannot be asked, in its order, separated by commas; empty: the
     parameter file's."""
+    joint_prefix: str = ""
+    """What the robot puts before the bundle's names of joints, say panda_; empty: the parameter
+    file's, or nothing."""
+    joint_names_file: Path | None = None
+    """YAML file of joints that the robot calls otherwise (name in the bundle: name on the robot);
+    empty: the parameter file's, or none."""
     rate: float | None = None
     """Decisions per second that the robot expects: bundles of another rate are refused; empty: the
     parameter file's, or any."""
@@ -73,6 +79,8 @@ class RealRobot(Bringup):
             "command_topic": self.command_topic,
             "controller": self.controller,
             "joints": self.joints,
+            "joint_prefix": self.joint_prefix,
+            "joint_names_file": absolute(self.joint_names_file) if self.joint_names_file else None,
             "rate": self.rate,
             "limits_file": absolute(self.limits_file) if self.limits_file else None,
             "latch_directory": absolute(self.latch_directory) if self.latch_directory else None,

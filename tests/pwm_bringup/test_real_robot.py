@@ -42,6 +42,8 @@ def test_what_is_not_said_is_left_to_the_parameter_file(tmp_path: Path) -> None:
         ("command_topic", "arm/commands", "arm/commands"),
         ("controller", "arm_controller", "arm_controller"),
         ("joints", ("hip", "knee"), ("hip", "knee")),
+        ("joint_prefix", "panda_", "panda_"),
+        ("joint_names_file", Path("/etc/joints.yaml"), "/etc/joints.yaml"),
         ("rate", 50.0, 50.0),
         ("dry_run", True, True),
         ("limits_file", Path("/etc/limits.yaml"), "/etc/limits.yaml"),

@@ -23,6 +23,7 @@ from pwm_policy.assembly import Assembler
 from pwm_policy.cadence import Cadence
 from pwm_policy.guard import ObservationGuard
 from pwm_policy.inbox import AssemblingInbox, Inbox, Moment, Sample
+from pwm_policy.joint_names import JointNames
 from pwm_policy.loop_statistics import LoopStatistics
 from pwm_policy.pose import Pose
 from pwm_policy.sources import SENSORS, MessageError
@@ -83,7 +84,14 @@ class Inputs(ABC):
 class ObservationInputs(Inputs):
     """The topic ``observation``: the whole vector, as a simulator knows it."""
 
-    def __init__(self, node: Node, bundle: Bundle, statistics: LoopStatistics, pose: Pose) -> None:
+    def __init__(
+        self,
+        node: Node,
+        bundle: Bundle,
+        joints: JointNames,
+        statistics: LoopStatistics,
+        pose: Pose,
+    ) -> None:
         super().__init__(node, statistics, pose)
         self._guard = ObservationGuard(bundle.observation)
         self._inbox: Inbox | None = None
@@ -123,11 +131,18 @@ class SensorInputs(Inputs):
     What the policy saw is published on ``~/observation`` while somebody listens, after the command.
     """
 
-    def __init__(self, node: Node, bundle: Bundle, statistics: LoopStatistics, pose: Pose) -> None:
+    def __init__(
+        self,
+        node: Node,
+        bundle: Bundle,
+        joints: JointNames,
+        statistics: LoopStatistics,
+        pose: Pose,
+    ) -> None:
         """Raises ``ContractError`` when no topic can give what the bundle asks for."""
         super().__init__(node, statistics, pose)
         timeout = float(node.get_parameter("command_timeout").value)
-        self._assembler = Assembler(bundle.observation, bundle.action, timeout)
+        self._assembler = Assembler(joints.observation(bundle.observation), bundle.action, timeout)
         self._bundle, self._hash = bundle, bundle.observation.hash()
         self._seen = node.create_publisher(Observation, "~/observation", STREAM)
         self._inbox: AssemblingInbox | None = None
@@ -199,7 +214,7 @@ class SensorInputs(Inputs):
             self._inbox.mark(Moment(message.step, message.episode))
 
 
-INPUTS: dict[str, Callable[[Node, Bundle, LoopStatistics, Pose], Inputs]] = {
+INPUTS: dict[str, Callable[[Node, Bundle, JointNames, LoopStatistics, Pose], Inputs]] = {
     "observation": ObservationInputs,
     "sensors": SensorInputs,
 }

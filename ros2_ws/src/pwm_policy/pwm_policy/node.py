@@ -28,11 +28,13 @@ from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import Float64
 
+from pwm_export.bundle import Bundle
 from pwm_policy import parameters
 from pwm_policy.assembly import ContractError
 from pwm_policy.guard import ActionGuard
 from pwm_policy.inputs import INPUTS, Inputs
 from pwm_policy.joint_commands import CommandError
+from pwm_policy.joint_names import JointNames, JointNamesError
 from pwm_policy.latch_file import LatchFile
 from pwm_policy.limits import LimitsError, narrowed
 from pwm_policy.loop import Command, ControlLoop, LoopSettings
@@ -48,7 +50,7 @@ from pwm_policy.trust import TrustList
 
 RELIABLE = QoSProfile(depth=10)
 LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
-REFUSALS = (PolicyError, LimitsError, ContractError, CommandError)
+REFUSALS = (PolicyError, LimitsError, JointNamesError, ContractError, CommandError)
 """Why a node cannot be configured."""
 UNPREDICTED = "the robot does not move as the policy's world model predicts"
 HELD = "safe action until another policy is swapped in"
@@ -145,13 +147,19 @@ class PolicyNode(LifecycleNode):
         limits_file = self.get_parameter("limits_file").value
         limited = narrowed(bundle.action, Path(limits_file)) if limits_file else bundle.action
         self._action_guard = ActionGuard(limited, bundle.control_step)
-        self._pose = Pose(limited)
+        joints = self._joint_names(bundle)
+        self._pose = Pose(joints.action(limited))
         self._slot.start(name, bundle)
-        self._outputs = Outputs(self, bundle.action, bundle.control_step)
+        self._outputs = Outputs(self, joints.action(bundle.action), bundle.control_step)
         source = self.get_parameter("observation_source").value
-        self._inputs = INPUTS[source](self, bundle, self._statistics, self._pose)
+        self._inputs = INPUTS[source](self, bundle, joints, self._statistics, self._pose)
         self._policies.registry = registry
         return registry
+
+    def _joint_names(self, bundle: Bundle) -> JointNames:
+        prefix = self.get_parameter("joint_prefix").value
+        file = self.get_parameter("joint_names_file").value
+        return JointNames(bundle.observation, bundle.action, prefix, Path(file) if file else None)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start the control loop."""

@@ -63,6 +63,7 @@ def declare(node: Node) -> None:
         "YAML file of narrower limits, per actuator any of low, high, rate; empty: the bundle's "
         "alone. Read by `configure`.",
     )
+    _declare_joint_names(node)
     _declare_outputs(node)
     _declare_inputs(node)
     _declare_monitor(node)
@@ -76,6 +77,24 @@ def declare(node: Node) -> None:
     )
     _declare(
         node, "autostart", True, "Configure and activate when the node starts.", read_only=True
+    )
+
+
+def _declare_joint_names(node: Node) -> None:
+    """Declare what the robot calls the contract's joints, on all topics of joints."""
+    _declare(
+        node,
+        "joint_prefix",
+        "",
+        "What the robot puts before the contract's names of joints, say panda_. Read by "
+        "`configure`.",
+    )
+    _declare(
+        node,
+        "joint_names_file",
+        "",
+        "YAML file, CONTRACT_NAME: ROBOT_NAME, of joints that the robot calls otherwise; the rest "
+        "have the prefix. Read by `configure`.",
     )
 
 
