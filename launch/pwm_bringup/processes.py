@@ -60,7 +60,8 @@ def executable(package: str, name: str) -> Path:
 
 
 @functools.cache
-def _workspace_environment(prefix: Path) -> Mapping[str, str]:
+def _workspace_changes(prefix: Path) -> Mapping[str, str | None]:
+    """Return the variables that differ in the workspace; None for one that must go."""
     environment = dict(os.environ)
     if importlib.util.find_spec("ros_wheels_bootstrapper"):
         # The wheels set up LD_LIBRARY_PATH themselves, in each process that finds no guard; half
@@ -77,12 +78,14 @@ def _workspace_environment(prefix: Path) -> Mapping[str, str]:
     variables = dict(line.split("=", 1) for line in done.stdout.split("\0") if "=" in line)
     variables.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     variables["PYTHONUNBUFFERED"] = "1"
-    return variables
+    names = variables.keys() | os.environ.keys()
+    return {n: variables.get(n) for n in names if variables.get(n) != os.environ.get(n)}
 
 
 def environment(domain: int | None = None) -> dict[str, str]:
     """Return the variables a ROS executable needs; ``domain`` None keeps the caller's."""
-    variables = dict(_workspace_environment(install_prefix()))
+    changed = {**os.environ, **_workspace_changes(install_prefix())}
+    variables = {name: value for name, value in changed.items() if value is not None}
     if domain is not None:
         variables["ROS_DOMAIN_ID"] = str(domain)
         variables["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
