@@ -164,6 +164,41 @@ def test_what_is_missing_or_wrong_is_named_and_made_safe(
     until(lambda: "of hinge_1 is" in health() and "s old" in health(), "the reading that is old")
 
 
+def test_joints_under_the_robots_own_names_in_and_out(
+    make_bundle, start_on_sensors, robot, until, actions, health, listen, tmp_path
+) -> None:
+    from sensor_msgs.msg import JointState
+
+    make_bundle("policy", GAIN)
+    names = tmp_path / "joints.yaml"
+    names.write_text("hinge_1: pole\n")
+    commands = listen(JointState, "joint_commands")
+    start_on_sensors(
+        joint_prefix="left_", joint_names_file=str(names), command_interface="joint_state"
+    )
+    robot("joint_states", joint_state)  # another robot's, under the contract's names
+    until(lambda: "never heard joint_states: position of left_slider" in health(), "what it lacks")
+    own = {"left_slider": JOINTS["slider"], "pole": JOINTS["hinge_1"], "slider": (9.0, 9.0)}
+    robot("joint_states", lambda: joint_state(own))
+    expected = math.tanh(GAIN @ SEEN)
+    until(acts(actions, expected), "the policy's action on the robot's joints")
+    until(lambda: commands and commands[-1].effort[0] != 0.0, "a command")
+    assert commands[-1].name == ["left_slider"]
+    assert commands[-1].effort.tolist() == pytest.approx([TASK.action.channels[0].gear * expected])
+
+
+def test_names_of_joints_that_cannot_be_are_refused(
+    make_bundle, start_on_sensors, session, until, tmp_path
+) -> None:
+    make_bundle("policy", GAIN)
+    names = tmp_path / "joints.yaml"
+    names.write_text("hinge_1: slider\nelbow: left_elbow\n")
+    start_on_sensors(joint_names_file=str(names))
+    until(lambda: session.status.reason.startswith("cannot configure"), "the refusal")
+    assert "elbow is no joint of the policy's: slider, hinge_1" in session.status.reason
+    assert "slider and hinge_1 would both be slider" in session.status.reason
+
+
 def test_imu_odometry_and_an_operator_who_falls_silent(
     make_bundle, start_on_sensors, robot, until, actions
 ) -> None:
