@@ -356,6 +356,18 @@ def test_a_latched_stop_moves_a_position_all_the_way_without_observations(
 POSITION = {"rate": RATE, "interpretation": "position", "gear": -2.0, "offset": 0.5}
 
 
+def asked_where(rig: Rig) -> threading.Semaphore:
+    """Count how often the loop asks for the pose."""
+    where, asked = rig.pose.command, threading.Semaphore(0)
+
+    def command(since: float) -> np.ndarray | None:
+        asked.release()
+        return where(since)
+
+    rig.pose.command = command
+    return asked
+
+
 def test_the_first_position_comes_from_where_the_joint_is(start, right: Bundle) -> None:
     rig = start(right, **POSITION)
     rig.measure(2.0)  # held by the command -0.75
@@ -400,15 +412,23 @@ def test_who_never_knew_the_pose_stops_without_a_word(start, right: Bundle) -> N
     assert not rig.commands
 
 
+def test_a_stop_that_was_latched_before_keeps_a_position_where_it_is(start, right: Bundle) -> None:
+    rig = start(right, trigger="clock", **POSITION)
+    rig.emergency_stop.set()
+    rig.measure(2.0)
+    asked = asked_where(rig)
+    for step in range(1, 4):
+        rig.put(step)
+        assert asked.acquire(timeout=10)
+    assert not rig.commands
+    rig.emergency_stop.clear()
+    rig.put_until(4, lambda c: not c.safe)
+    assert jumps(rig.commands, -0.75).max() <= STEP + 1e-9
+
+
 def test_a_measurement_of_long_ago_is_no_pose(start, right: Bundle) -> None:
     rig = start(right, "clock", stale_timeout=0.3, **POSITION)
-    where, asked = rig.pose.command, threading.Semaphore(0)
-
-    def command(since: float) -> np.ndarray | None:
-        asked.release()
-        return where(since)
-
-    rig.pose.command = command
+    asked = asked_where(rig)
     rig.pose.hear({(ACTION.channels[0].joint, "position"): 2.0}, time.monotonic() - 60.0)
     for step in range(1, 4):
         rig.put(step)

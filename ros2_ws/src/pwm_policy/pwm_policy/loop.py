@@ -162,11 +162,15 @@ class ControlLoop(threading.Thread):
             deadline += missed * period  # whole periods, so that the phase stays
 
     def _wait_for_first(self) -> None:
-        """Stay silent until there is something to answer and the joints' places are known."""
+        """Stay silent until there is something to answer and the joints' places are known.
+
+        A robot that is stopped where it stands must not begin to move to its safe pose.
+        """
         seen = 0
         while not self._stopped.is_set():
             measured = self._pose.command(time.monotonic() - self._settings.stale_timeout)
-            if self.inbox.ready and measured is not None:
+            stopped = bool(self._pose.joints) and self._emergency_stop.is_set()
+            if self.inbox.ready and measured is not None and not stopped:
                 self._sent, self._placed = measured, True
                 return
             seen = self.inbox.wait(seen, 0.5)
