@@ -75,7 +75,7 @@ def test_a_clock_that_goes_back_stops_nothing(
     from rosgraph_msgs.msg import Clock
 
     make_bundle("upright")
-    start_policy(use_sim_time=True, stale_timeout=2.0)  # a busy machine is no fault
+    start_policy(use_sim_time=True, stale_timeout=60.0)  # a busy machine is no fault
     clock = session.create_publisher(Clock, "/clock", 10)
     observe(GOOD)
 

@@ -15,6 +15,8 @@ import pytest
 SEGMENT = re.compile(r"/dev/shm/fastdds_[0-9a-f]{16}\b")
 """Fast DDS's shared memory of one participant, beside which its lock lies (``…_el``)."""
 STOPS = (signal.SIGINT, signal.SIGTERM)
+LONG = 100
+"""Actions of a node, so that the count of the next one, which begins at 1, is told from its."""
 
 
 @pytest.fixture
@@ -63,20 +65,23 @@ def test_a_killed_policy_node_is_replaced_by_a_new_one(
     policy = start_policy()
     until(lambda: actions and not actions[-1].safe, "the policy's actions")
     until(lambda: states and force(), "the policy's force")
+    until(lambda: actions[-1].sequence > LONG, "a node that has said much")
     since = time.monotonic()
     os.kill(policy.pid, signal.SIGKILL)
     until(lambda: not force(), "the safe action of the robot")
     reaction("policy node killed (SIGKILL)", "the simulated robot applies the safe action", since)
     assert policy.wait(timeout=30) == -signal.SIGKILL
     until(lambda: withdrawn() > 0, "the count")
-    said, seen = len(actions), len(session.frames)
+    said, seen, before = len(actions), len(session.frames), actions[-1].sequence
     until(lambda: len(session.frames) > seen + 25, "a robot that goes on")
     since = time.monotonic()
     start_policy()
     until(lambda: len(actions) > said + 5 and not actions[-1].safe, "the new node's actions")
     reaction("policy node killed (SIGKILL) and started again", "the policy acts", since)
     assert bridge.returncode is None
-    assert actions[-1].sequence < actions[said - 1].sequence + 1000
+    assert {action.policy for action in actions[said:]} == {"upright"}
+    assert min(action.sequence for action in actions[said:]) < before, "a new node counts anew"
+    until(force, "the new node's force on the cart")
 
 
 def test_a_latched_stop_outlives_a_killed_policy_node(

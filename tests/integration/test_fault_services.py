@@ -21,7 +21,7 @@ def test_a_hundred_calls_at_once_are_all_answered(
     make_bundle("upright")
     make_bundle("spare")
     start_bridge(mode="realtime")
-    start_policy(policy="upright", stale_timeout=2.0)  # a busy machine is no fault
+    start_policy(policy="upright", stale_timeout=60.0)  # a busy machine is no fault
     session.connect()
     actions = listen(Action, "action", 1000)
     until(lambda: actions and not actions[-1].safe, "the policy's actions")
