@@ -23,6 +23,7 @@ robot = Robot(
     trusted_bundles=Path(sys.argv[2]),
     namespace="robot1",
     joints=("slider",),
+    latch_directory=Path(sys.argv[1]).parent / "stops",
     dry_run=True,
 )
 sys.exit(robot.run())
@@ -97,6 +98,17 @@ def test_a_policy_node_that_dies_is_started_again(robot, states, until) -> None:
     assert "Dry run: commands go below shadow/ only." in output
     assert "/robot1/policy_node/emergency_stop" in output
     assert "Traceback" not in output
+
+
+def test_one_that_dies_while_stopped_is_started_again_stopped(robot, states, until, ask) -> None:
+    from std_srvs.srv import SetBool
+
+    stop = ask(SetBool, "robot1/policy_node/emergency_stop", data=True)
+    assert (stop.success, stop.message) == (True, "emergency stop latched")
+    until(lambda: states[-1].emergency_stop, "the stop in the status")
+    os.kill(policy_node(robot), signal.SIGKILL)
+    until(lambda: states[-1].reason == "activated swing", "the second policy node")
+    assert states[-1].emergency_stop
 
 
 def test_a_tampered_bundle_is_neither_loaded_nor_swapped_in(robot, states, bundles, ask) -> None:
