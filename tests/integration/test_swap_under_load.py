@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two hundred swaps or more at 100 Hz while bundles are loaded and policies are listed all the time.
+"""Two hundred swaps and more at 100 Hz while bundles are loaded and policies listed all the time.
 
 Whether no tick is missed depends on the machine: ``python -m benchmarks control_loop`` judges that.
 """
