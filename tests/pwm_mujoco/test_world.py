@@ -154,6 +154,7 @@ def test_bookkeeping_of_an_episode(world: World) -> None:
     world.reset()
     assert (world.step, world.episode, world.episode_step, world.reward) == (5, 1, 0, 0.0)
     assert world.episode_return == 0.0
+    assert world.time == pytest.approx(4 * REAL.control_step)
 
 
 def test_without_time_limit_an_episode_goes_on(world: World) -> None:

@@ -58,7 +58,7 @@ class World:
         self.withdrawals = 0
         """Commands that nothing renewed in time, over all episodes."""
         self.episode = -1
-        self.time = 0.0  # simulated seconds over all episodes
+        self.time = 0.0  # simulated seconds over all episodes; a reset takes one control step
         self.prepare(task)
         self.reset()
 
@@ -154,6 +154,8 @@ class World:
             observation = self._to_keyframe(start)
         self._present.sensors.start(self.acting, self._episode_seed)
         self.reading = self._present.sensors.measure()
+        if self.step:  # no two states share a stamp: topics can be told to be of one moment
+            self.time += self.task.control_step
         self.step += 1
         self.first_step = self.step
         self.layout_hash = self.task.observation.hash()
