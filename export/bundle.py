@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import onnxruntime
 
 from pwm_core.errors import PwmError
 from pwm_core.layout import ActionLayout, ObservationLayout
+from pwm_export.external_data import refers_to_files
 from pwm_export.monitor import RECORD, Monitor, stored_graph
 
 SCHEMA_VERSION = 1
@@ -100,17 +101,24 @@ class Bundle:
     """World-model monitor; None where the bundle has none."""
 
     @classmethod
-    def load(cls, path: str | Path) -> Bundle:
-        """Read, check and warm up ``path``; :class:`BundleError` says what is wrong with it."""
+    def load(cls, path: str | Path, require: Callable[[str, str], None] | None = None) -> Bundle:
+        """Read, check and warm up ``path``; :class:`BundleError` says what is wrong with it.
+
+        ``require`` may refuse file name and SHA-256 with such an error: it is called before
+        anything parses the very bytes that the digest is of.
+        """
         path = Path(path)
         try:
-            return cls._load(path)
+            content = _read(path)
+            digest = hashlib.sha256(content).hexdigest()
+            if require is not None:
+                require(path.name, digest)
+            return cls._parsed(path, content, digest)
         except BundleError as error:
             raise BundleError(f"bundle {path.name}: {error}") from error.__cause__
 
     @classmethod
-    def _load(cls, path: Path) -> Bundle:
-        content = _read(path)
+    def _parsed(cls, path: Path, content: bytes, digest: str) -> Bundle:
         session = _session(content)
         properties = session.get_modelmeta().custom_metadata_map
         metadata = _metadata(properties)
@@ -126,7 +134,7 @@ class Bundle:
             action=action,
             observation_range=_range(metadata, observation.size),
             metadata=metadata,
-            sha256=hashlib.sha256(content).hexdigest(),
+            sha256=digest,
             path=path,
             session=session,
             monitor=_monitor(properties, metadata, observation.size, action.size),
@@ -184,15 +192,17 @@ def _read(path: Path) -> bytes:
 def _session(content: bytes) -> onnxruntime.InferenceSession:
     """Make a session that keeps to one thread and never spins.
 
-    Reading from memory makes the digest that of the graph that runs, and refuses external data.
-    It is a file in memory (Linux): ``bytes`` are copied while nobody else may use Python, whereas
-    a file is parsed and made ready while a control loop goes on.
+    What is read from memory and keeps no weights in other files is what its digest is of. It is a
+    file in memory (Linux): ``bytes`` are copied while nobody else may use Python, whereas a file
+    is parsed and made ready while a control loop goes on.
     """
+    _require_own_weights(content)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     options.log_severity_level = 4
     try:
         with os.fdopen(os.memfd_create("bundle"), "wb") as file:
@@ -202,9 +212,16 @@ def _session(content: bytes) -> onnxruntime.InferenceSession:
                 f"/proc/self/fd/{file.fileno()}", options, providers=["CPUExecutionProvider"]
             )
     except Exception as error:  # ONNX Runtime raises its own, undocumented classes
-        if "external" in str(error).lower():
-            raise BundleError("weights are in another file; a bundle must hold its own") from error
         raise BundleError(f"not a complete ONNX model (truncated?): {error}") from error
+
+
+def _require_own_weights(content: bytes) -> None:
+    try:
+        elsewhere = refers_to_files(content)
+    except ValueError as error:
+        raise BundleError(f"not a complete ONNX model (truncated?): {error}") from error
+    if elsewhere:
+        raise BundleError("weights are in another file; a bundle must hold its own")
 
 
 def _metadata(properties: Mapping[str, str]) -> dict[str, Any]:

@@ -145,17 +145,21 @@ def test_graph_of_another_size_than_its_layout(make_bundle) -> None:
         Bundle.load(path)
 
 
-def test_weights_in_another_file(make_bundle) -> None:
+@pytest.mark.parametrize("place", ["weights", "../weights", "{}/weights"])
+def test_weights_in_another_file(
+    make_bundle, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import onnx
 
     path = make_bundle("split", GAIN)
-    onnx.save(
-        onnx.load(path),
-        path,
-        save_as_external_data=True,
-        location="weights.bin",
-        size_threshold=0,
-    )
-    assert path.with_name("weights.bin").is_file()
+    monkeypatch.chdir(path.parent)
+    model = onnx.load(path)
+    (tensor,) = model.graph.initializer
+    location = place.format(tmp_path)
+    Path(location).write_bytes(tensor.raw_data)
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    onnx.save(model, path)
     with pytest.raises(BundleError, match="weights are in another file"):
         Bundle.load(path)

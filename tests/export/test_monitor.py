@@ -229,6 +229,22 @@ def test_damaged_monitor_is_refused_by_name(
     assert reason in str(told.value)
 
 
+def test_monitor_with_weights_in_another_file_is_refused(
+    tampered: Callable[..., Path], monitored: Bundle
+) -> None:
+    model = onnx.load(monitored.path)
+    kept = {entry.key: entry.value for entry in model.metadata_props}
+    graph = onnx.load_from_string(base64.b64decode(kept["pwm_monitor"]))
+    graph.graph.initializer[0].data_location = TensorProto.EXTERNAL
+    content = graph.SerializeToString()
+    path = tampered(
+        {"pwm_monitor": base64.b64encode(content).decode()},
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+    with pytest.raises(BundleError, match="world-model monitor: weights are in another file"):
+        Bundle.load(path)
+
+
 def test_monitor_of_another_robot_is_refused(
     tampered: Callable[..., Path], monitored: Bundle
 ) -> None:

@@ -3,10 +3,12 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from unittest.mock import Mock, patch
 
 import pytest
 
-from pwm_export.bundle import Bundle, BundleError
+from pwm_export import bundle as bundle_module
+from pwm_export.bundle import Bundle
 from pwm_policy.registry import PolicyError, PolicyRegistry
 from pwm_policy.trust import TrustList
 
@@ -80,12 +82,18 @@ def test_what_was_taken_out_of_the_list_cannot_be_swapped_in(policies: Path, lis
 def test_an_untrusted_file_is_not_even_parsed(
     policies: Path, listed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parsed: list[str] = []
-    load = Bundle.load
-    monkeypatch.setattr(Bundle, "load", lambda path: parsed.append(path.name) or load(path))
+    parse = Mock(side_effect=bundle_module._session)
+    monkeypatch.setattr(bundle_module, "_session", parse)
     forget(listed, "swing")
     PolicyRegistry(policies, TrustList(listed)).scan()
-    assert parsed == ["upright.onnx"]
+    parse.assert_called_once_with((policies / "upright.onnx").read_bytes())
+
+
+def test_a_file_is_read_once(policies: Path, listed: Path) -> None:
+    """Nothing can take its place between the check and the use."""
+    with patch.object(Path, "read_bytes", autospec=True, side_effect=Path.read_bytes) as read:
+        PolicyRegistry(policies, TrustList(listed)).scan()
+    assert [call.args[0].name for call in read.call_args_list] == ["swing.onnx", "upright.onnx"]
 
 
 @pytest.mark.parametrize(
@@ -115,6 +123,6 @@ def test_binary_mode_and_folders_in_the_list_are_read(policies: Path, tmp_path: 
         ["sha256sum", "--binary", str(policies / "upright.onnx")], capture_output=True, check=True
     )
     path.write_bytes(done.stdout)
-    TrustList(path).require_file(policies / "upright.onnx")
-    with pytest.raises(BundleError, match=r"swing\.onnx"):
-        TrustList(path).require_file(policies / "swing.onnx")
+    registry = PolicyRegistry(policies, TrustList(path))
+    registry.scan()
+    assert registry.names == ["upright"]

@@ -112,12 +112,7 @@ class PolicyRegistry:
         self.refused.pop(name, None)
 
     def _read(self, path: Path) -> Bundle:
-        if self._trust is not None:
-            self._trust.require_file(path)
-        bundle = Bundle.load(path)
-        if self._trust is not None:  # the file may have been replaced between the two readings
-            self._trust.require(path.name, bundle.sha256)
-        return bundle
+        return Bundle.load(path, self._trust.require if self._trust is not None else None)
 
     def _require_trust(self, bundle: Bundle) -> None:
         """Raise :class:`PolicyError` when a bundle is not trusted any more."""
@@ -125,7 +120,7 @@ class PolicyRegistry:
             if self._trust is not None:
                 self._trust.require(bundle.path.name, bundle.sha256)
         except BundleError as error:
-            raise PolicyError(str(error)) from error
+            raise PolicyError(f"bundle {bundle.path.name}: {error}") from error
 
     def _first_for(self, task: str) -> str:
         if not self.policies:

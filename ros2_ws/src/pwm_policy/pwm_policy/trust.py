@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 
@@ -22,14 +21,6 @@ class TrustList:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
-    def require_file(self, path: Path) -> None:
-        """Raise :class:`BundleError` unless the content of a bundle is trusted under its name."""
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise BundleError(f"bundle {path.name}: cannot be read: {error.strerror}") from error
-        self.require(path.name, hashlib.sha256(content).hexdigest())
-
     def require(self, file_name: str, digest: str) -> None:
         """Raise :class:`BundleError` unless ``digest`` (hexadecimal) is listed for a file name."""
         listed = self._digests(file_name)
@@ -38,8 +29,7 @@ class TrustList:
         known = f"there it is listed with {', '.join(sorted(listed))}: the file has changed"
         unknown = "add it with sha256sum if you trust the file"
         raise BundleError(
-            f"bundle {file_name}: sha256 {digest} is not trusted by {self.path}; "
-            + (known if listed else unknown)
+            f"sha256 {digest} is not trusted by {self.path}; " + (known if listed else unknown)
         )
 
     def _digests(self, file_name: str) -> set[str]:
