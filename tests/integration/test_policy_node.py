@@ -178,6 +178,58 @@ def test_parameters_are_checked(make_bundle, start_policy, session, until) -> No
         session.configure("policy_node", stale_timeout=0.0)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"dry_run": True}, {"limits_file": "limits.yaml"}, {"observation_source": "sensors"}],
+)
+def test_what_configure_reads_is_not_changed_under_a_running_policy(
+    make_bundle, start_policy, session, until, transition, change
+) -> None:
+    from pwm_bringup.session import SessionError
+
+    make_bundle("upright")
+    start_policy()
+    until(lambda: session.status.state == "active", "the node to be active")
+    with pytest.raises(SessionError, match=f"{next(iter(change))}: read by .* and `cleanup`"):
+        session.configure("policy_node", **change)
+    session.configure("policy_node", dry_run=False, policy="")  # as they are
+    assert transition("deactivate")
+    with pytest.raises(SessionError, match="the node is configured"):
+        session.configure("policy_node", **change)
+    assert transition("cleanup")
+    session.configure("policy_node", **change)
+
+
+def test_a_timeout_below_the_time_between_observations_is_refused(
+    make_bundle, start_policy, session, until, transition
+) -> None:
+    from pwm_bringup.session import SessionError
+
+    make_bundle("upright", control_step=0.25)
+    start_policy()
+    expected = "stale_timeout is 0.2 s, less than 1.5 control steps of 0.25 s"
+    until(lambda: expected in session.status.reason, "the reason")
+    session.configure("policy_node", stale_timeout=0.375)
+    assert transition("configure")
+    with pytest.raises(SessionError, match="expected 0.375 s or more"):
+        session.configure("policy_node", stale_timeout=0.37)
+
+
+def test_settings_of_a_running_loop_change_without_a_safe_action(
+    make_bundle, start_policy, session, until, observe, actions
+) -> None:
+    make_bundle("upright")
+    start_policy(stale_timeout=60.0)
+    until(lambda: session.status.state == "active", "the node to be active")
+    observe([0.1, 1.0, 0.0, 0.0, 0.0])
+    until(lambda: actions and not actions[-1].safe, "actions")
+    for change in ({"stale_timeout": 30.0}, {"trigger": "observation"}, {"trigger": "clock"}):
+        session.configure("policy_node", **change)
+        said = len(actions)
+        until(lambda said=said: len(actions) > said + 5, "actions")
+    assert not any(action.safe for action in actions)
+
+
 def test_the_safe_action_is_the_last_word_on_sigterm(
     make_bundle, start_policy, session, until, observe, actions
 ) -> None:

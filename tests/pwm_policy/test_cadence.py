@@ -11,8 +11,10 @@ STEP = 0.02
 
 
 def beats(*stamps: float) -> list[Beat | None]:
+    """What messages are that arrive as fast as they can."""
     cadence = Cadence(STEP)
-    return [cadence.hear(stamp) for stamp in stamps]
+    assert not any(cadence.objection(stamp, 0.0) for stamp in sorted(stamps))
+    return [cadence.hear(stamp, 0.0) for stamp in stamps]
 
 
 @pytest.mark.parametrize("rate", [50, 100, 500, 1000])
@@ -38,5 +40,17 @@ def test_time_that_jumps_begins_anew() -> None:
     assert beats(1.0, 9.0, 9.01, 9.02) == [NEW, NEW, None, NEW]
 
 
-def test_messages_without_stamps_are_all_decided_on() -> None:
-    assert beats(0.0, 0.0, 0.0) == [NEW] * 3
+def test_a_message_without_a_stamp_is_none_to_decide_on() -> None:
+    assert "no stamp" in Cadence(STEP).objection(0.0, 0.0)
+
+
+def test_of_two_clocks_one_sets_the_pace_until_it_falls_silent() -> None:
+    cadence, decided = Cadence(STEP), []
+    for number in range(1000):  # two sensors at 500 Hz each, for two seconds
+        arrived = 0.002 * number
+        for stamp in (5.0 + arrived, 9.0 + arrived):
+            if not cadence.objection(stamp, arrived) and cadence.hear(stamp, arrived):
+                decided.append(stamp)
+    assert len(decided) == pytest.approx(2.0 / STEP, abs=2)
+    assert "before 10.998000 s: late, or of another clock" in cadence.objection(7.0, 2.5)
+    assert not cadence.objection(7.0, 3.1)

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pwm_core.layout import ActionChannel, ActionLayout
-from pwm_policy.limits import LimitsError, narrowed
+from pwm_policy.limits import LimitsError, narrowed, require_rates
 
 LAYOUT = ActionLayout(
     (
@@ -72,3 +73,11 @@ def test_every_reason_is_given_at_once(limits) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(LimitsError, match=r"none\.yaml cannot be read: No such file"):
         narrowed(LAYOUT, tmp_path / "none.yaml")
+
+
+def test_a_position_needs_a_rate_from_contract_or_file(limits) -> None:
+    rateless = ActionLayout((replace(LAYOUT.channels[0], rate=None), LAYOUT.channels[1]))
+    with pytest.raises(LimitsError, match=r"lift command positions without a rate.*limits_file"):
+        require_rates(rateless)
+    require_rates(narrowed(rateless, limits("lift: {rate: 2.0}")))
+    require_rates(LAYOUT)

@@ -548,3 +548,58 @@ def test_two_hundred_swaps_under_load_leave_no_old_command(
     assert epochs == sorted(epochs)
     for sequence, epoch in asked:
         assert all(c.epoch >= epoch for c in rig.commands if c.sequence > sequence + 1)
+
+
+@pytest.mark.parametrize(("before", "after"), [("clock", "observation"), ("observation", "clock")])
+def test_another_trigger_acts_without_a_safe_action_in_between(
+    start, right: Bundle, before: str, after: str
+) -> None:
+    rig = start(right, before)
+    rig.put_until(1, lambda c: not c.safe)
+    rig.loop.drive(LoopSettings(after, 0.02, 30.0))
+    if after == "observation":
+        rig.put_until(1000, lambda c: c.observation_step >= 1000)
+    else:
+        count = len(rig.commands)
+        rig.wait(lambda c: len(rig.commands) > count + 5)
+    assert not any(command.safe for command in rig.commands)
+
+
+def test_a_shorter_timeout_holds_for_the_observation_before(start, right: Bundle) -> None:
+    rig = start(right, stale_timeout=3600.0)
+    rig.put(1)
+    rig.wait(lambda c: not c.safe)
+    rig.loop.drive(LoopSettings("observation", 0.02, 0.3))
+    assert rig.wait(lambda c: c.safe).observation_step == 1
+
+
+def test_a_stop_latched_while_the_policy_decides_wins(start, right: Bundle) -> None:
+    rig = start(right)
+    compare = rig.loop._compare_with_training
+
+    def stop_first(*decided: Any) -> None:
+        rig.emergency_stop.set()
+        compare(*decided)
+
+    rig.loop._compare_with_training = stop_first
+    rig.put(1)
+    assert rig.wait(lambda c: c.observation_step == 1).safe
+
+
+def test_a_loop_that_does_not_end_is_told(start, right: Bundle, monkeypatch) -> None:
+    monkeypatch.setattr("pwm_policy.loop.STOPPING_SECONDS", 0.05)
+    rig, released = start(right), threading.Event()
+    emit, stuck = rig.loop._emit, threading.Event()
+
+    def hang(command: Command) -> None:
+        stuck.set()
+        released.wait(10)
+        emit(command)
+
+    rig.loop._emit = hang
+    rig.put(1)
+    assert stuck.wait(10)
+    with pytest.raises(RuntimeError, match="did not end within"):
+        rig.loop.stop()
+    released.set()
+    rig.loop.join(10)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 EARLY = 0.1
 """A message may come this part of a control step before its time, for stamps jitter."""
+SILENCE = 1.0
+"""Seconds without a message after which stamps may begin anew."""
 
 
 @dataclass(frozen=True)
@@ -20,18 +22,30 @@ class Beat:
 class Cadence:
     """Picks one message per control step, by stamps: sensors may be many times faster.
 
-    Messages without stamps are all picked. Time that jumps begins a new count.
+    Time that jumps ahead begins a new count. Time that jumps back does so only after a silence, as
+    of a clock that was set back: two clocks on one topic would otherwise each set the pace.
     """
 
     def __init__(self, control_step: float) -> None:
         self._control_step = control_step
         self._last: float | None = None
         self._due = 0.0
+        self._newest, self._heard = 0.0, 0.0
 
-    def hear(self, stamp: float) -> Beat | None:
-        """Return what a message of ``stamp`` seconds is; None for one between decisions."""
+    def objection(self, stamp: float, arrived: float) -> str:
+        """Return why a message of ``stamp`` seconds must be ignored; empty if it is good."""
         if stamp == 0.0:
-            return Beat(repeated=False)
+            return "it has no stamp, which says when to decide"
+        if stamp < self._newest and arrived - self._heard < SILENCE:
+            return f"stamp {stamp:.6f} s is before {self._newest:.6f} s: late, or of another clock"
+        return ""
+
+    def hear(self, stamp: float, arrived: float) -> Beat | None:
+        """Return what a message of ``stamp`` seconds is; None for one between decisions.
+
+        ``arrived`` in seconds, monotonic. There must be no :meth:`objection` to it.
+        """
+        self._newest, self._heard = stamp, arrived
         if stamp == self._last:
             return Beat(repeated=True)
         early = EARLY * self._control_step

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,8 +31,10 @@ class Controller:
     """What it commands: any of ``position``, ``velocity``, ``effort``; empty if it does not say."""
 
 
-def ask(node: Node, name: str) -> Controller:
+def ask(node: Node, name: str, stopping: threading.Event) -> Controller:
     """Return what controller ``name`` says; :class:`CommandError` when it does not.
+
+    ``stopping``, once set, ends the wait.
 
     Asks from a node of its own: ``node``'s executor may be the one that waits here.
     """
@@ -46,18 +49,22 @@ def ask(node: Node, name: str) -> Controller:
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(asking)
     try:
-        return _ask(asking, executor, name)
+        return _ask(asking, executor, name, stopping)
     finally:
         executor.shutdown()
         asking.destroy_node()
 
 
-def _ask(node: Node, executor: SingleThreadedExecutor, name: str) -> Controller:
+def _ask(
+    node: Node, executor: SingleThreadedExecutor, name: str, stopping: threading.Event
+) -> Controller:
     client: Any = node.create_client(GetParameters, f"{name}/get_parameters")
     deadline = time.monotonic() + ANSWER_SECONDS
 
     def wait(condition: Callable[[], bool]) -> None:
         while not condition():
+            if stopping.is_set():
+                raise CommandError(f"the process ends before controller {name} has answered")
             if time.monotonic() > deadline:
                 raise CommandError(
                     f"controller {name} does not answer {client.srv_name} within "

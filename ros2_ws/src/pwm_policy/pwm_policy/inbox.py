@@ -40,6 +40,11 @@ class Inbox:
         return self.newest
 
     @property
+    def count(self) -> int:
+        """How many messages arrived that a loop may wait for."""
+        return self._count
+
+    @property
     def ready(self) -> bool:
         """Whether there is something to take."""
         return self.newest is not None

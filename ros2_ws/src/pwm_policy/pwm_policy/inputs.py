@@ -192,9 +192,12 @@ class SensorInputs(Inputs):
 
     def _on_message(self, topic: str, message: Any) -> None:
         arrived = time.monotonic()
+        paces = topic == self._pace and self._inbox is not None
+        stamp = _seconds(message.header.stamp) if paces else 0.0
         try:
             said = SENSORS[topic].read(message)
-            objection = self._assembler.hear(topic, said, arrived)
+            objection = self._cadence.objection(stamp, arrived) if paces else ""
+            objection = objection or self._assembler.hear(topic, said, arrived)
         except MessageError as error:
             objection = str(error)
         if objection:
@@ -204,8 +207,8 @@ class SensorInputs(Inputs):
             self._pose.hear(said, arrived)
         if self._assembler.missing():
             self._node.get_logger().warning(self.lack(), throttle_duration_sec=5.0)
-        if topic == self._pace and self._inbox is not None:
-            beat = self._cadence.hear(_seconds(message.header.stamp))
+        if paces and self._inbox is not None:
+            beat = self._cadence.hear(stamp, arrived)
             if beat is not None:
                 self._inbox.heard(arrived, beat.repeated)
 

@@ -44,6 +44,23 @@ def narrowed(layout: ActionLayout, path: Path) -> ActionLayout:
     return ActionLayout(tuple(channels))
 
 
+def require_rates(layout: ActionLayout) -> None:
+    """Refuse positions without a rate, whose first command would be a leap.
+
+    :class:`LimitsError` names the actuators.
+    """
+    leaping = [
+        channel.name
+        for channel in layout.channels
+        if channel.interpretation == "position" and channel.rate is None
+    ]
+    if leaping:
+        raise LimitsError(
+            f"{', '.join(leaping)} command positions without a rate: a robot would leap; give "
+            "each a `rate`, in command units per second, in `limits_file`"
+        )
+
+
 def _read(path: Path) -> Mapping[str, Any]:
     try:
         limits = yaml.safe_load(path.read_text())

@@ -23,6 +23,8 @@ PHASE = 0.15
 """A clock-triggered tick follows the arrival of observations by this part of a control step."""
 LANDING_SECONDS = 3.0
 """A loop that ends gives positions with a rate this long to reach the safe action."""
+STOPPING_SECONDS = 5.0
+"""A loop that is told to end may take this long: a tick and its landing."""
 OUT_OF_RANGE = 0.05
 """An observation entry this part of its training range outside of it is out of range."""
 
@@ -105,6 +107,7 @@ class ControlLoop(threading.Thread):
         self._held: Decision | None = None
         self._sent, self._placed = guard.rest, not pose.joints
         self._returning = False
+        self._seen = 0
         self.out_of_range: tuple[str, ...] = ()
         """Entries of the last decision's observation that are outside the training range."""
 
@@ -115,10 +118,12 @@ class ControlLoop(threading.Thread):
 
     def run(self) -> None:
         try:
-            if self._settings.trigger == "clock":
-                self._run_on_clock()
-            else:
-                self._run_on_observations()
+            self._wait_for_first()
+            while not self._stopped.is_set():
+                if self._settings.trigger == "clock":
+                    self._run_on_clock()
+                else:
+                    self._run_on_observations()
         except Exception as error:  # whatever it is, the robot must not keep the last command
             self._failed(error)
         finally:
@@ -128,11 +133,24 @@ class ControlLoop(threading.Thread):
         """Let a loop that waits for an observation tick at once: the emergency stop was latched."""
         self.inbox.wake()
 
+    def drive(self, settings: LoopSettings) -> None:
+        """Go on with other settings from the next tick on."""
+        waiting, self._settings = self._settings.trigger == "observation", settings
+        if waiting:
+            self.inbox.wake()
+
     def stop(self) -> None:
-        """End the loop; returns when the safe action has been emitted."""
+        """End the loop; returns when the safe action has been emitted.
+
+        ``RuntimeError`` when it has not ended in time: no other may run beside it.
+        """
         self._stopped.set()
         self.inbox.close()
-        self.join(timeout=5.0)
+        self.join(timeout=STOPPING_SECONDS)
+        if self.is_alive():
+            raise RuntimeError(
+                f"the control loop did not end within {STOPPING_SECONDS:g} s; end this process"
+            )
 
     def _land(self) -> None:
         """Emit the safe action until every position has reached it."""
@@ -146,14 +164,13 @@ class ControlLoop(threading.Thread):
             time.sleep(self._settings.control_step)
 
     def _run_on_clock(self) -> None:
-        self._wait_for_first()
-        if self._stopped.is_set():
-            return
         period = self._settings.control_step
         deadline = self.inbox.arrived + PHASE * period
         deadline += _whole_periods(deadline, period) * period
         while not self._stopped.wait(max(0.0, deadline - time.monotonic())):
-            now = time.monotonic()
+            if self._settings.trigger != "clock":
+                return
+            self._seen, now = self.inbox.count, time.monotonic()
             sample = self.inbox.take(now)
             self._tick(sample, now, fresh=now - sample.arrived <= FRESH_PERIODS * period)
             deadline += period
@@ -180,23 +197,25 @@ class ControlLoop(threading.Thread):
 
         Of several sensors none may be older than the arrival by more than a stale observation is.
         """
-        self._wait_for_first()
-        seen, period = 0, self._settings.control_step
-        while not self._stopped.is_set():
+        period = self._settings.control_step
+        while True:
             patience = period if self._returning else self._settings.stale_timeout
-            arrivals = self.inbox.wait(seen, patience)
-            if not self._stopped.is_set():
-                now, arrived = time.monotonic(), arrivals > seen
-                sample = self.inbox.take(now, again=not arrived)
-                lag = self.inbox.arrived - sample.arrived
-                self._tick(sample, now, fresh=arrived and lag <= FRESH_PERIODS * period)
-            seen = arrivals
+            arrivals = self.inbox.wait(self._seen, patience)
+            if self._stopped.is_set() or self._settings.trigger != "observation":
+                return
+            now, arrived = time.monotonic(), arrivals > self._seen
+            sample = self.inbox.take(now, again=not arrived)
+            lag = self.inbox.arrived - sample.arrived
+            self._tick(sample, now, fresh=arrived and lag <= FRESH_PERIODS * period)
+            self._seen = arrivals
 
     def _tick(self, sample: Sample, now: float, fresh: bool) -> None:
         self._statistics.tick(now)
         held = self._watch is not None and self._watch.holds
         stopped = held or self._emergency_stop.is_set()
         self._held = None if stopped else self._decide(sample, now, fresh)
+        if self._emergency_stop.is_set():  # while the policy was deciding
+            self._held = None
         if self._held is None:
             command = self._safe_command(sample)
         else:
@@ -205,7 +224,7 @@ class ControlLoop(threading.Thread):
         self._returning = command.safe and not np.array_equal(command.values, self._guard.rest)
         self._emit(command)
         self.inbox.answered(command.values)
-        if self._held is not None and self._slot.acted(decided_by):
+        if self._held is not None and self._slot.acted(decided_by, command.values):
             self._swapped()
         if self._watch is not None:
             self._watch(sample.data, command, fresh)

@@ -36,7 +36,7 @@ from pwm_policy.inputs import INPUTS, Inputs
 from pwm_policy.joint_commands import CommandError
 from pwm_policy.joint_names import JointNames, JointNamesError
 from pwm_policy.latch_file import LatchFile
-from pwm_policy.limits import LimitsError, narrowed
+from pwm_policy.limits import LimitsError, narrowed, require_rates
 from pwm_policy.loop import Command, ControlLoop, LoopSettings
 from pwm_policy.loop_statistics import LoopStatistics
 from pwm_policy.messages import diagnostic_message
@@ -63,8 +63,10 @@ LAST_WORD_SECONDS = 0.5
 class PolicyNode(LifecycleNode):
     """Runs a policy at its rate, and swaps it while it runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, stopping: threading.Event) -> None:
+        """``stopping`` is set when the process is to end: nothing is waited for any more."""
         super().__init__("policy_node")
+        self._stopping = stopping
         parameters.declare(self)
         reason = parameters.refusal([self.get_parameter(n) for n in parameters.CHOICES])
         if reason:
@@ -117,10 +119,12 @@ class PolicyNode(LifecycleNode):
         """Read, check and warm up every bundle; fail with the reason if none can start."""
         try:
             registry = self._prepare()
-        except REFUSALS as error:
+        except Exception as error:  # whatever it is, an operator must be told
             self._forget()
-            self.get_logger().error(f"cannot configure: {error}")
-            self._publish_status(f"cannot configure: {error}")
+            foreseen = isinstance(error, REFUSALS)
+            reason = f"cannot configure: {error if foreseen else _described(error)}"
+            self.get_logger().error(reason)
+            self._publish_status(reason)
             return TransitionCallbackReturn.FAILURE
         for reason in registry.refused.values():
             self.get_logger().warning(f"refused: {reason}")
@@ -146,12 +150,19 @@ class PolicyNode(LifecycleNode):
             registry.get(fallback)
         limits_file = self.get_parameter("limits_file").value
         limited = narrowed(bundle.action, Path(limits_file)) if limits_file else bundle.action
+        timeout = float(self.get_parameter("stale_timeout").value)
+        objection = parameters.short_timeout(timeout, bundle.control_step)
+        if objection:
+            raise PolicyError(objection)
         self._action_guard = ActionGuard(limited, bundle.control_step)
         joints = self._joint_names(bundle)
+        source = self.get_parameter("observation_source").value
+        if source == "sensors" or self.get_parameter("command_interface").value != "action":
+            require_rates(limited)
         self._pose = Pose(joints.action(limited))
         self._slot.start(name, bundle)
-        self._outputs = Outputs(self, joints.action(bundle.action), bundle.control_step)
-        source = self.get_parameter("observation_source").value
+        action = joints.action(bundle.action)
+        self._outputs = Outputs(self, action, bundle.control_step, self._stopping)
         self._inputs = INPUTS[source](self, bundle, joints, self._statistics, self._pose)
         self._policies.registry = registry
         return registry
@@ -188,8 +199,12 @@ class PolicyNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Go back to unconfigured after an exception in a transition."""
-        self._stop_loop()
+        """Go back to unconfigured after an exception in a transition; to the end with its loop."""
+        try:
+            self._stop_loop()
+        except RuntimeError as error:
+            self._enter("finalized", str(error))
+            return TransitionCallbackReturn.FAILURE
         self._forget()
         self._enter("unconfigured", "a transition failed")
         return TransitionCallbackReturn.SUCCESS
@@ -204,15 +219,10 @@ class PolicyNode(LifecycleNode):
 
     def _start_loop(self) -> None:
         assert self._inputs is not None
-        settings = LoopSettings(
-            self.get_parameter("trigger").value,
-            self._slot.acting.bundle.control_step,
-            float(self.get_parameter("stale_timeout").value),
-        )
         self._statistics.clear()
         self._watch.restart()
         self._loop = ControlLoop(
-            settings,
+            self._loop_settings(),
             self._slot,
             self._action_guard,
             self._pose,
@@ -226,6 +236,13 @@ class PolicyNode(LifecycleNode):
             self._watch,
         )
         self._loop.start()
+
+    def _loop_settings(self) -> LoopSettings:
+        return LoopSettings(
+            self.get_parameter("trigger").value,
+            self._slot.acting.bundle.control_step,
+            float(self.get_parameter("stale_timeout").value),
+        )
 
     def _stop_loop(self) -> None:
         if self._loop is not None and self._inputs is not None and self._outputs is not None:
@@ -278,20 +295,28 @@ class PolicyNode(LifecycleNode):
             self._loop.wake()
 
     def _on_loop_failure(self, error: Exception) -> None:
-        self._failure = f"the control loop failed: {type(error).__name__}: {error}"
+        self._failure = f"the control loop failed: {_described(error)}"
         self.get_logger().error(self._failure)
 
     # Parameters
 
     def _check_parameters(self, changed: list[Parameter]) -> SetParametersResult:
         reason = parameters.refusal(changed)
+        if not reason and self._slot.active is not None:  # configured
+            present = {p.name: self.get_parameter_or(p.name).value for p in changed}
+            differing = [p for p in changed if p.value != present[p.name]]
+            control_step = self._slot.active.bundle.control_step
+            reason = parameters.refusal_while_configured(differing, control_step)
         return SetParametersResult(successful=not reason, reason=reason)
 
     def _apply_parameters(self, changed: list[Parameter]) -> None:
-        """Restart a running loop that is driven differently from now on."""
-        if self._loop is not None and {p.name for p in changed} & {"trigger", "stale_timeout"}:
-            self._stop_loop()
-            self._start_loop()
+        """Let a running loop be driven as the parameters say from now on."""
+        names = {parameter.name for parameter in changed}
+        if self._loop is None or not names & {"trigger", "stale_timeout"}:
+            return
+        if "trigger" in names:
+            self._statistics.clear()  # figures of two triggers say nothing together
+        self._loop.drive(self._loop_settings())
 
     # Status
 
@@ -362,16 +387,18 @@ class PolicyNode(LifecycleNode):
         return DiagnosticStatus.OK, "running"
 
 
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
 def main() -> int:
-    """Run the node until SIGINT or SIGTERM."""
+    """Run the node until it is told to end."""
     sys.setswitchinterval(SWITCH_SECONDS)
-    stopping = threading.Event()
     # Our own handlers: rclpy's would end the context before the safe action is published.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
+    stopping = stop_requested()
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
-        node = PolicyNode()
+        node = PolicyNode(stopping)
     except (ValueError, ParameterException) as error:  # a parameter that does not fit
         print(f"policy_node: {error}", file=sys.stderr)
         rclpy.shutdown()
@@ -402,7 +429,7 @@ def _spin_once(node: PolicyNode, executor: Executor) -> None:
         executor.spin_once(timeout_sec=0.1)
     except Exception as error:
         # Jazzy's rclpy raises out of an invalid lifecycle transition; the robot must go on.
-        node.get_logger().error(f"{type(error).__name__}: {error}")
+        node.get_logger().error(_described(error))
 
 
 if __name__ == "__main__":

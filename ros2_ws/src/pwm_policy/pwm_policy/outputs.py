@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,14 +25,23 @@ from pwm_policy.loop import Command
 
 # Kept for recorders that fall behind, as the bridge does with observations.
 STREAM = QoSProfile(depth=50)
-# A controller that falls behind must get the newest command, never an old one.
-NEWEST = QoSProfile(depth=1)
 SHADOW = "shadow/"
 """Prefix of all topics of a dry run."""
 TRAJECTORY_FIELDS = {"position": "positions", "velocity": "velocities", "effort": "effort"}
 
 Messages = Callable[[Command, Time], list[Any]]
 """What to send for a command."""
+
+
+@dataclass(frozen=True)
+class _Interface:
+    """How commands leave for a robot's controllers."""
+
+    kind: type
+    """Type of its messages."""
+    messages: Messages
+    count: int = 1
+    """Messages per command."""
 
 
 class Outputs:
@@ -41,19 +51,25 @@ class Outputs:
     ``dry_run``; :class:`CommandError` where they do not fit ``layout``.
     """
 
-    def __init__(self, node: Node, layout: ActionLayout, control_step: float) -> None:
-        """``control_step`` in seconds."""
+    def __init__(
+        self, node: Node, layout: ActionLayout, control_step: float, stopping: threading.Event
+    ) -> None:
+        """``control_step`` in seconds; ``stopping`` ends the wait for a controller's answer."""
         self._node = node
         self._action = Action(names=list(layout.names))
-        settings = _Settings.read(node)
-        prefix = SHADOW if settings.dry_run else ""
+        settings = _Settings.read(node, stopping)
         self._messages: Messages | None = None
-        self.topics = [prefix + "action"]
+        self.topics = [settings.shadowed("action")]
         """Where commands go."""
         if settings.interface != "action":
-            kind, self._messages = _interface(node, settings, layout, control_step)
-            self.topics.append(prefix + settings.topic)
-            self._commands: Publisher = node.create_publisher(kind, self.topics[1], NEWEST)
+            interface = _interface(node, settings, layout, control_step)
+            self._messages = interface.messages
+            self.topics.append(settings.shadowed(settings.topic))
+            # A controller that falls behind must get the newest command whole, never an old one.
+            newest = QoSProfile(depth=interface.count)
+            self._commands: Publisher = node.create_publisher(
+                interface.kind, self.topics[1], newest
+            )
         self._actions = node.create_publisher(Action, self.topics[0], STREAM)
 
     def publish(self, command: Command, stamp: Time) -> None:
@@ -86,14 +102,20 @@ class _Settings:
     controller: str
     joints: tuple[str, ...]
     dry_run: bool
+    stopping: threading.Event
 
     @classmethod
-    def read(cls, node: Node) -> _Settings:
+    def read(cls, node: Node, stopping: threading.Event) -> _Settings:
         interface = node.get_parameter("command_interface").value
         named = node.get_parameter("controller").value
         topic = node.get_parameter("command_topic").value or _default_topic(interface, named)
         joints = tuple(joint for joint in node.get_parameter("joints").value if joint)
-        return cls(interface, topic, named, joints, node.get_parameter("dry_run").value)
+        dry_run = node.get_parameter("dry_run").value
+        return cls(interface, topic, named, joints, dry_run, stopping)
+
+    def shadowed(self, topic: str) -> str:
+        """Return where the commands of ``topic`` go; in a dry run always below the namespace."""
+        return SHADOW + topic.lstrip("/") if self.dry_run else topic
 
 
 def _default_topic(interface: str, named: str) -> str:
@@ -105,15 +127,14 @@ def _default_topic(interface: str, named: str) -> str:
 
 def _interface(
     node: Node, settings: _Settings, layout: ActionLayout, control_step: float
-) -> tuple[type, Messages]:
-    """Return the type of the interface's messages and how they are made."""
+) -> _Interface:
     try:
         joints = _joints(node, settings, layout)
         if settings.interface == "forward_command":
-            return Float64MultiArray, _forward_command(joints)
+            return _Interface(Float64MultiArray, _forward_command(joints))
         if settings.interface == "joint_trajectory":
-            return JointTrajectory, _joint_trajectory(joints, control_step)
-        return JointState, _joint_state(joints)
+            return _Interface(JointTrajectory, _joint_trajectory(joints, control_step))
+        return _Interface(JointState, _joint_state(joints), len(set(joints.interpretations)))
     except CommandError as error:
         raise CommandError(f"command interface {settings.interface}: {error}") from error
 
@@ -121,7 +142,7 @@ def _interface(
 def _joints(node: Node, settings: _Settings, layout: ActionLayout) -> JointCommands:
     """Return the joints in the receiver's order; in the layout's where messages have names."""
     if settings.controller:
-        told = controller.ask(node, settings.controller)
+        told = controller.ask(node, settings.controller, settings.stopping)
         if settings.joints and settings.joints != told.joints:
             raise CommandError(
                 f"controller {settings.controller} has the joints {', '.join(told.joints)}, "
@@ -129,6 +150,11 @@ def _joints(node: Node, settings: _Settings, layout: ActionLayout) -> JointComma
             )
         joints = JointCommands(layout, told.joints)
         _require_interfaces(settings.controller, told.interfaces, joints)
+        if not told.interfaces:
+            node.get_logger().warning(
+                f"controller {settings.controller} does not say what it commands: that it takes "
+                f"{', '.join(sorted(set(joints.interpretations)))} commands could not be checked"
+            )
         return joints
     if settings.joints:
         return JointCommands(layout, settings.joints)

@@ -7,6 +7,8 @@ from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from pwm_policy.loop import FRESH_PERIODS
+
 TRIGGERS = ("clock", "observation")
 OBSERVATION_SOURCES = ("observation", "sensors")
 COMMAND_INTERFACES = ("action", "forward_command", "joint_trajectory", "joint_state")
@@ -18,6 +20,24 @@ CHOICES = {
     "on_novelty": ON_NOVELTY,
 }
 """What a parameter may be."""
+READ_BY_CONFIGURE = (
+    "policy_dir",
+    "policy",
+    "task",
+    "rate",
+    "limits_file",
+    "joint_prefix",
+    "joint_names_file",
+    "command_interface",
+    "command_topic",
+    "controller",
+    "joints",
+    "dry_run",
+    "observation_source",
+    "command_timeout",
+    "fallback_policy",
+)
+"""A change of these would not be heeded before the next `configure`."""
 
 
 def declare(node: Node) -> None:
@@ -45,7 +65,7 @@ def declare(node: Node) -> None:
         "stale_timeout",
         0.2,
         "An action is held while its observation is late; after this many seconds the safe action "
-        "replaces it.",
+        "replaces it; 1.5 control steps or more.",
         floating_point_range=[FloatingPointRange(from_value=0.001, to_value=60.0)],
     )
     _declare(
@@ -184,6 +204,34 @@ def refusal(parameters: list[Parameter]) -> str:
         if known is not None and parameter.value not in known:
             return f"{parameter.name} {parameter.value!r} is none of {', '.join(known)}"
     return ""
+
+
+def refusal_while_configured(changed: list[Parameter], control_step: float) -> str:
+    """Return why values that differ from the present ones cannot be taken without `configure`.
+
+    ``control_step`` of the policies in seconds. Empty if they can.
+    """
+    unheeded = [parameter.name for parameter in changed if parameter.name in READ_BY_CONFIGURE]
+    if unheeded:
+        return (
+            f"{', '.join(unheeded)}: read by `configure` only, and the node is configured; make "
+            "the transitions `deactivate` (if active) and `cleanup`, change it, then `configure`"
+        )
+    for parameter in changed:
+        if parameter.name == "stale_timeout":
+            return short_timeout(float(parameter.value), control_step)
+    return ""
+
+
+def short_timeout(stale_timeout: float, control_step: float) -> str:
+    """Return why observations a control step apart would time out in between; empty if not."""
+    least = FRESH_PERIODS * control_step
+    if stale_timeout >= least * (1 - 1e-9):
+        return ""
+    return (
+        f"stale_timeout is {stale_timeout:g} s, less than {FRESH_PERIODS:g} control steps of "
+        f"{control_step:g} s: policy and safe action would alternate; expected {least:g} s or more"
+    )
 
 
 def _declare(

@@ -23,17 +23,28 @@ class ActivePolicy:
     epoch: int
     requested: float
     """When the swap was requested, seconds monotonic."""
-    blend_from: Bundle | None = None
+    blend_from: Bundle | np.ndarray | None = None
+    """What acted before: a policy, or the last command ``[A]`` of a blend that was cut short."""
     blend_seconds: float = 0.0
 
     def act(self, observation: np.ndarray, now: float) -> np.ndarray:
-        """Return the action ``[A]`` for ``[O]``; just after a swap, blended with the old one."""
+        """Return the action ``[A]`` for ``[O]``; just after a swap, blended with the old one.
+
+        An old policy that has no finite action any more has no part in it.
+        """
         action = self.bundle.act(observation)
-        elapsed = now - self.requested
-        if self.blend_from is None or elapsed >= self.blend_seconds:
+        if self.blend_from is None or not self.blending(now):
             return action
-        weight = elapsed / self.blend_seconds
-        return weight * action + (1.0 - weight) * self.blend_from.act(observation)
+        held = isinstance(self.blend_from, np.ndarray)
+        old = self.blend_from if held else self.blend_from.act(observation)
+        if not np.isfinite(old).all():
+            return action
+        weight = max(0.0, now - self.requested) / self.blend_seconds
+        return weight * action + (1.0 - weight) * old
+
+    def blending(self, now: float) -> bool:
+        """Whether the policy does not act alone yet."""
+        return self.blend_from is not None and now - self.requested < self.blend_seconds
 
 
 class PolicySlot:
@@ -47,6 +58,7 @@ class PolicySlot:
         self._lock = threading.Lock()
         self._epoch = 0
         self._unanswered: int | None = None
+        self._last: np.ndarray | None = None
         self.active: ActivePolicy | None = None
         self.previous: ActivePolicy | None = None
         self.swap_latency = math.nan
@@ -62,7 +74,7 @@ class PolicySlot:
         """Fill the slot afresh; the epoch goes on, for receivers that outlive a configuration."""
         with self._lock:
             self.active = ActivePolicy(name, bundle, self._next_epoch(), self._clock())
-            self.previous = None
+            self.previous = self._last = None
 
     def clear(self) -> None:
         """Empty the slot."""
@@ -76,7 +88,7 @@ class PolicySlot:
         with self._lock:
             requested = self._clock() if requested is None else requested
             self.previous = self.active
-            blend_from = self.active.bundle if self.active and blend_seconds > 0 else None
+            blend_from = self._acting_at(requested) if blend_seconds > 0 else None
             swapped = ActivePolicy(
                 name, bundle, self._next_epoch(), requested, blend_from, blend_seconds
             )
@@ -85,8 +97,17 @@ class PolicySlot:
             self.active = swapped
             return swapped
 
-    def acted(self, policy: ActivePolicy) -> bool:
-        """Note that ``policy`` has published an action; True for the first after a swap."""
+    def _acting_at(self, now: float) -> Bundle | np.ndarray | None:
+        """Return what to blend from: in a blend neither of its policies acts as the robot does."""
+        if self.active is None:
+            return None
+        if self.active.blending(now) and self._last is not None:
+            return self._last
+        return self.active.bundle
+
+    def acted(self, policy: ActivePolicy, command: np.ndarray) -> bool:
+        """Note that ``policy`` has published ``command [A]``; True for its first after a swap."""
+        self._last = command
         if self._unanswered != policy.epoch:
             return False
         self._unanswered = None
