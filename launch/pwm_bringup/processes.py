@@ -26,6 +26,8 @@ DOMAINS = range(1, 102)
 """ROS_DOMAIN_ID values whose ports stay clear of the ephemeral ones."""
 PATIENCE = ((signal.SIGINT, 8.0), (signal.SIGTERM, 4.0), (signal.SIGKILL, 4.0))
 """How a process is asked to end, and how many seconds it gets each time."""
+ENDS_WITH_US = ("setpriv", "--pdeathsig", "TERM")
+"""Told to end when the thread that started it does, however: a node acts under supervision only."""
 HEARS_SIGINT = ("env", "--default-signal=INT")
 """A command in the background of a script ignores SIGINT, and what it starts would do so too."""
 TAIL_LINES = 60
@@ -127,7 +129,7 @@ class RosProcess:
         self._sink = sink
         self._interrupted = False
         self._process = subprocess.Popen(
-            [*HEARS_SIGINT, str(executable(package, name)), *arguments],
+            [*ENDS_WITH_US, *HEARS_SIGINT, str(executable(package, name)), *arguments],
             env={**environment(domain), **(variables or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -203,7 +205,8 @@ class RosProcess:
     def _forward(self, stream: IO[str]) -> None:
         for line in stream:
             self.tail.append(line.rstrip("\n"))
-            self._sink(f"[{self.name}] {self.tail[-1]}")
+            with contextlib.suppress(OSError):  # a terminal that closed; the process must go on
+                self._sink(f"[{self.name}] {self.tail[-1]}")
         stream.close()
 
 

@@ -12,9 +12,7 @@ from __future__ import annotations
 import fnmatch
 import importlib
 import shutil
-import signal
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from datetime import datetime
@@ -39,6 +37,7 @@ from pwm_bringup.bag import Bag, new_folder
 from pwm_bringup.bag_metadata import Topic
 from pwm_bringup.message_definition import DefinitionError, full_text
 from pwm_bringup.recording import Message, Recording
+from pwm_core.stop_signals import stop_requested
 
 TOPICS = (
     *("action", "observation", "joint_states", "imu/data", "odom", "cmd_vel", "target"),
@@ -217,10 +216,8 @@ def _as_rosbag2(profile: QoSProfile) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Record until SIGINT or SIGTERM."""
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
+    """Record until told to end."""
+    stopping = stop_requested()
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
         recorder = Recorder()

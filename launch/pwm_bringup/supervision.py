@@ -3,29 +3,29 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-
 from pwm_bringup.bringup import Bringup
 from pwm_bringup.nodes import AtEnd, NodeProcess
 from pwm_bringup.processes import RosProcess, parameter_file, stop_all
 from pwm_core.errors import PwmError
+from pwm_core.stop_signals import STOP_SIGNALS, stop_requested
 
 RESPAWN_SECONDS = 2.0
 """How long a node that died stays down: time to see that it did."""
 WRONG_USE = 2
 """Exit status of a node whose parameters do not fit; another start would end the same way."""
+TOLD_TO_END = (0, *(-number for number in STOP_SIGNALS))
+"""Exit statuses of a node that somebody told to end, be it before it could listen."""
 
 
 def supervise(bringup: Bringup, announcement: str) -> int:
-    """Run the nodes until SIGINT or SIGTERM; 1 if one that is needed ended by itself.
+    """Run the nodes until told to end; 1 if one that is needed ended by itself.
+
+    A node that would be started again ends all others too when it was told to end.
 
     Raises :class:`PwmError` when there is no policy bundle.
     """
     _require_bundles(bringup)
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
+    stopping = stop_requested()
     running: list[tuple[NodeProcess, RosProcess]] = []
     try:
         for node in bringup.nodes():
@@ -36,6 +36,8 @@ def supervise(bringup: Bringup, announcement: str) -> int:
                 print(f"{process.name} ended with status {process.returncode}", flush=True)
                 if node.at_end is AtEnd.STOP or process.returncode == WRONG_USE:
                     return 1
+                if node.at_end is AtEnd.RESPAWN and process.returncode in TOLD_TO_END:
+                    return 0
                 running.remove((node, process))
                 if node.at_end is AtEnd.RESPAWN and not stopping.wait(RESPAWN_SECONDS):
                     running.append((node, _start(bringup, node)))

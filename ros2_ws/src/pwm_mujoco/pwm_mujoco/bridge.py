@@ -8,9 +8,7 @@ that step, so a policy that answers within one simulator step acts without delay
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -32,6 +30,7 @@ from rosgraph_msgs.msg import Clock as ClockMessage
 from std_msgs.msg import Float64
 from std_srvs.srv import SetBool
 
+from pwm_core.stop_signals import stop_requested
 from pwm_mujoco import parameters
 from pwm_mujoco.bare_model import load_model
 from pwm_mujoco.cameras import Cameras
@@ -275,11 +274,9 @@ class MujocoBridge(Node):
 
 
 def main() -> int:
-    """Run the bridge until SIGINT or SIGTERM."""
-    stopping = threading.Event()
+    """Run the bridge until it is told to end."""
     # Our own handlers: rclpy's would end the context while the physics thread publishes.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
+    stopping = stop_requested()
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     try:
         bridge = MujocoBridge()

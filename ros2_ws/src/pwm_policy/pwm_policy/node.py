@@ -8,7 +8,6 @@ thread. Whatever ends the loop, the last command published is the safe action.
 from __future__ import annotations
 
 import gc
-import signal
 import sys
 import threading
 import time
@@ -28,6 +27,7 @@ from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import Float64
 
+from pwm_core.stop_signals import stop_requested
 from pwm_export.bundle import Bundle
 from pwm_policy import parameters
 from pwm_policy.assembly import ContractError
