@@ -1,27 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""World-model updates of ``pwm pretrain`` at its defaults, per stage of the curriculum."""
+"""World-model updates of ``pwm pretrain`` at its defaults and at 1M and 5M, stage by stage."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from benchmarks.measure import Program, Row, compare, counted_work, profile_rows
 from benchmarks.reference import PlainPretraining
 from benchmarks.settings import Settings
 from benchmarks.synthetic import synthetic_dataset
 from pwm_core.data.dataset import Dataset
+from pwm_core.device import keep_freed_memory
 from pwm_core.pretraining.runner import Pretraining, PretrainingOptions
 from pwm_core.verbs.pretrain import Pretrain
 
-REFERENCE = "reference"
+SizeName = Literal["tiny", "1M", "5M"]
+LARGER: tuple[SizeName, ...] = ("1M", "5M")
+REFERENCE, EAGER, COMPILED, BY_HAND = "reference", "eager", "compiled", "by hand (default)"
 
 
-def pretraining(dataset: Dataset, directory: Path, compiled: bool = False) -> Pretraining:
+def pretraining(
+    dataset: Dataset, directory: Path, way: str = BY_HAND, size: SizeName = "tiny"
+) -> Pretraining:
     """Return the runner at the verb's defaults, without files."""
-    config = Pretrain()._config()
-    runner = Pretraining(dataset, directory, config, PretrainingOptions("cpu", compiled))
-    if compiled:
+    keep_freed_memory()
+    config = Pretrain(size=size)._config()
+    runner = Pretraining(dataset, directory, config, PretrainingOptions("cpu"))
+    if way == BY_HAND:
+        runner.prepare_networks()
+    elif way == COMPILED:
         runner.model.compile_parts()
     return runner
 
@@ -42,12 +52,22 @@ def one_update(runner: Pretraining) -> None:
 
 
 def measure(directory: Path, settings: Settings) -> list[Row]:
-    """Return rows per horizon and program."""
+    """Return rows per size, horizon and program; compiled networks of the first size only."""
     dataset = synthetic_dataset(directory / "data", settings.episodes)
-    runners = {"eager": pretraining(dataset, directory)}
+    compiled = [COMPILED] if settings.compiled else []
+    rows = against_reference(dataset, directory, settings, "tiny", [EAGER, *compiled, BY_HAND])
     if settings.compiled:
-        runners["compiled (default)"] = pretraining(dataset, directory, True)
-    eager = runners["eager"]
+        for size in LARGER:
+            rows += against_reference(dataset, directory, settings, size, [EAGER, BY_HAND])
+    return rows
+
+
+def against_reference(
+    dataset: Dataset, directory: Path, settings: Settings, size: SizeName, ways: Sequence[str]
+) -> list[Row]:
+    """Return rows per horizon and program for one size."""
+    runners = {way: pretraining(dataset, directory, way, size) for way in ways}
+    eager = runners[EAGER]
     reference = PlainPretraining(eager)
     rows = []
     for step, horizon in stages(eager):
@@ -59,13 +79,13 @@ def measure(directory: Path, settings: Settings) -> list[Row]:
         needed = counted_work(lambda: one_update(eager))
         executed = dict.fromkeys(programs, needed)
         executed[REFERENCE] = counted_work(programs[REFERENCE].run)
-        case = f"horizon {horizon}"
+        case = f"{size}, horizon {horizon}"
         rows += compare(case, programs, REFERENCE, executed, needed, settings.rounds)
     return rows
 
 
 def profiled(directory: Path, settings: Settings) -> list[Row]:
-    """Return the costliest operators of an eager update at the last stage's horizon."""
+    """Return the costliest operators of an update at the last stage's horizon."""
     dataset = synthetic_dataset(directory / "data", settings.episodes)
     runner = pretraining(dataset, directory)
     runner.step = stages(runner)[-1][0]

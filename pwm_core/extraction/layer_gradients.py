@@ -1,72 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks run forward and backward layer by layer by hand: half the time autograd takes.
+"""Networks of extraction run forward and backward by hand, by ``model.layer_gradients``.
 
-The networks of extraction are small and visited thousands of times, so that autograd's bookkeeping
-and the many operators it makes of one Mish cost more than the products. Here every kind of layer
-has a :class:`Rule`, and a :class:`Visit` remembers what the way back needs. Gradients of parameters
-are taken only where :func:`settle` asks for them: never for a frozen network, and in one product
-per layer for a network that was visited at every step of a rollout.
+The ensembles' layers have rules of their own; a :class:`Visit` remembers what the way back needs.
+Gradients of parameters are taken only where :func:`settle` asks for them: never for a frozen
+network, and in one product per layer for a network that was visited at every step of a rollout.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pwm_core.extraction.actor_critic import StackedLinear, StackedNorm
-from pwm_core.model.networks import Mish, SimNorm
-from pwm_core.model.products import product, products
-
-Saved = tuple[Tensor, ...]
+from pwm_core.model.layer_gradients import RULES, Rule, Saved
+from pwm_core.model.products import products
 
 
-class Rule(Protocol):
-    """A layer's forward and backward pass."""
-
-    def forward(self, layer: Any, x: Tensor) -> tuple[Tensor, Saved]:
-        """Return the layer's output for ``x``, and what :meth:`backward` needs of it."""
-        ...
-
-    def backward(self, layer: Any, saved: Saved, gradient: Tensor) -> Tensor:
-        """Return the gradient of ``x`` for that of the output, which stays as it is."""
-        ...
-
-
-class LinearRule:
-    """``nn.Linear`` of a frozen network, on ``[…, in]``; its bias may be ``[tasks, 1, out]``."""
-
-    def forward(self, layer: nn.Linear, x: Tensor) -> tuple[Tensor, Saved]:
-        shared = layer.bias.dim() == 1
-        y = product(x.flatten(0, -2), layer.weight.mT, layer.bias if shared else None)
-        y = y.view(*x.shape[:-1], -1)
-        return y if shared else y.add_(layer.bias), ()
-
-    def backward(self, layer: nn.Linear, saved: Saved, gradient: Tensor) -> Tensor:
-        x = product(gradient.flatten(0, -2), layer.weight)
-        return x.view(*gradient.shape[:-1], -1)
-
-
-class NormRule:
-    """``nn.LayerNorm`` of a frozen network."""
-
-    def forward(self, layer: nn.LayerNorm, x: Tensor) -> tuple[Tensor, Saved]:
-        y, mean, scale = torch.native_layer_norm(
-            x, layer.normalized_shape, layer.weight, layer.bias, layer.eps
-        )
-        return y, (x, mean, scale)
-
-    def backward(self, layer: nn.LayerNorm, saved: Saved, gradient: Tensor) -> Tensor:
-        x, mean, scale = saved
-        shape, wanted = layer.normalized_shape, [True, False, False]
-        return torch.ops.aten.native_layer_norm_backward(
-            gradient, x, shape, mean, scale, layer.weight, layer.bias, wanted
-        )[0]
-
-
-class StackedLinearRule:
+class StackedLinearRule(Rule):
     """:class:`StackedLinear`: ``[members, rows, in] -> [members, rows, out]``."""
 
     def forward(self, layer: StackedLinear, x: Tensor) -> tuple[Tensor, Saved]:
@@ -80,7 +33,7 @@ class StackedLinearRule:
         return [products(x.mT, gradient), gradient.sum(1, keepdim=True)]
 
 
-class StackedNormRule:
+class StackedNormRule(Rule):
     """:class:`StackedNorm`: ``[members, rows, width]``."""
 
     def forward(self, layer: StackedNorm, x: Tensor) -> tuple[Tensor, Saved]:
@@ -99,63 +52,9 @@ class StackedNormRule:
         return [(gradient * normal).sum(1, keepdim=True), gradient.sum(1, keepdim=True)]
 
 
-class MishRule:
-    """``x t`` with ``t = tanh(softplus(x)) = p / (2 − p)``, ``p = s (2 − s)``, ``s = sigmoid(x)``.
-
-    Its slope is ``t + x s (1 − t²)``.
-    """
-
-    def forward(self, layer: Mish, x: Tensor) -> tuple[Tensor, Saved]:
-        s = torch.sigmoid(x)
-        p = (2 - s).mul_(s)
-        t = p.div_(2 - p)
-        return x * t, (x, s, t)
-
-    def backward(self, layer: Mish, saved: Saved, gradient: Tensor) -> Tensor:
-        x, s, t = saved
-        slope = torch.mul(t, t).neg_().add_(1).mul_(s).mul_(x).add_(t)
-        return slope.mul_(gradient)
-
-
-class SimNormRule:
-    """:class:`SimNorm`, with the groups along the rows of ``[…, group, groups]``.
-
-    PyTorch's softmax is vectorised there, and ten times as fast as over short last axes.
-    """
-
-    def forward(self, layer: SimNorm, x: Tensor) -> tuple[Tensor, Saved]:
-        y = torch.softmax(self._across(layer, x).div(layer.temperature), -2)
-        return y.mT.flatten(-2), (y,)
-
-    def backward(self, layer: SimNorm, saved: Saved, gradient: Tensor) -> Tensor:
-        (y,) = saved
-        x = torch._softmax_backward_data(self._across(layer, gradient), y, -2, y.dtype)
-        return x.div_(layer.temperature).mT.flatten(-2)
-
-    def _across(self, layer: SimNorm, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (-1, layer.group)).mT.contiguous()
-
-
-class ReLURule:
-    """``nn.ReLU``."""
-
-    def forward(self, layer: nn.ReLU, x: Tensor) -> tuple[Tensor, Saved]:
-        return torch.relu(x), (x,)
-
-    def backward(self, layer: nn.ReLU, saved: Saved, gradient: Tensor) -> Tensor:
-        return torch.ops.aten.threshold_backward(gradient, saved[0], 0)
-
-
 _SETTLED = (StackedLinear, StackedNorm)
-_RULES: dict[type[nn.Module], Any] = {
-    nn.Linear: LinearRule(),
-    nn.LayerNorm: NormRule(),
-    StackedLinear: StackedLinearRule(),
-    StackedNorm: StackedNormRule(),
-    Mish: MishRule(),
-    SimNorm: SimNormRule(),
-    nn.ReLU: ReLURule(),
-}
+_STACKED = {StackedLinear: StackedLinearRule(), StackedNorm: StackedNormRule()}
+_RULES: dict[type[nn.Module], Any] = {**RULES, **_STACKED}
 
 
 class Visit:

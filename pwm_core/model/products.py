@@ -3,7 +3,7 @@
 
 On a CPU PyTorch multiplies float32 matrices by MKL, which on processors of other makers than Intel
 keeps to AVX2; oneDNN, which is in the same wheel, uses AVX-512 there and is twice as fast. It has
-no gradient, so these functions are for code that has its own (``extraction.layer_gradients``).
+no gradient, so these functions are for code that has its own (``model.layer_gradients``).
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+_WIDE = torch.backends.cpu.get_cpu_capability() == "AVX512"
+"""Without AVX-512 both libraries are about as fast."""
+
 
 def _by_onednn(x: Tensor) -> bool:
     onednn = torch.backends.mkldnn
-    on = bool(onednn.is_available() and onednn.enabled)
+    on = bool(_WIDE and onednn.is_available() and onednn.enabled)
     return on and x.device.type == "cpu" and x.dtype == torch.float32
 
 

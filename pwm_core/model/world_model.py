@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pwm_core.errors import PwmError
 from pwm_core.model.config import SIZES, WorldModelConfig
 from pwm_core.model.latents import build_dynamics, build_encoder
+from pwm_core.model.layer_gradients import known, learned
 from pwm_core.model.networks import mlp, renormalise
 from pwm_core.model.reward_codes import REWARD_CODES
 
@@ -25,6 +26,8 @@ class WorldModel(nn.Module):
     observation_mean: Tensor
     observation_scale: Tensor
     action_mask: Tensor
+    by_hand = False
+    """Whether the networks run by ``model.layer_gradients``; pays in training on a CPU."""
 
     def __init__(
         self, config: WorldModelConfig, tasks: int, observation_size: int, action_size: int
@@ -56,6 +59,16 @@ class WorldModel(nn.Module):
         for network in networks:
             network.compile()
 
+    def runs_by_hand(self, network: nn.Sequential) -> bool:
+        """Return whether the network, one of the model's, runs by ``model.layer_gradients``."""
+        return self.by_hand and known(network)
+
+    def through(self, network: nn.Module, x: Tensor) -> Tensor:
+        """Return the output for ``x [..., in]`` of one of the model's networks."""
+        if isinstance(network, nn.Sequential) and self.runs_by_hand(network):
+            return learned(network, x)
+        return network(x)
+
     def embedding(self, task: Tensor) -> Tensor:
         """Return embeddings ``[batch, e]`` of norm at most 1."""
         return renormalise(self.task_embedding)[task]
@@ -64,15 +77,15 @@ class WorldModel(nn.Module):
         """Return ``z`` of raw observations ``[…, batch, O]``."""
         normal = (observation - self.observation_mean[task]) / self.observation_scale[task]
         embedding = self.embedding(task).expand(*normal.shape[:-1], -1)
-        return self.encoder(torch.cat([normal, embedding], -1))
+        return self.through(self.encoder, torch.cat([normal, embedding], -1))
 
     def next(self, z: Tensor, action: Tensor, embedding: Tensor) -> Tensor:
         """Return ``z' [batch, latent]`` after ``action [batch, A]``."""
-        return self.dynamics(torch.cat([z, action, embedding], -1))
+        return self.through(self.dynamics, torch.cat([z, action, embedding], -1))
 
     def reward_logits(self, z: Tensor, action: Tensor, embedding: Tensor) -> Tensor:
         """Return the reward head's outputs ``[…, bins]`` (one with ``reward_head`` mse)."""
-        return self.reward_head(torch.cat([z, action, embedding], -1))
+        return self.through(self.reward_head, torch.cat([z, action, embedding], -1))
 
     def reward(self, z: Tensor, action: Tensor, embedding: Tensor) -> Tensor:
         """Return the expected reward ``[…]`` of taking ``action`` in ``z``."""
@@ -81,7 +94,7 @@ class WorldModel(nn.Module):
     def termination_logit(self, z: Tensor, embedding: Tensor) -> Tensor:
         """Return the logit ``[…]`` that ``z`` is terminal; only where the config has the head."""
         assert self.termination_head is not None
-        return self.termination_head(torch.cat([z, embedding], -1)).squeeze(-1)
+        return self.through(self.termination_head, torch.cat([z, embedding], -1)).squeeze(-1)
 
     def continues(self, z_next: Tensor, embedding: Tensor) -> Tensor:
         """Return the probability ``[…]`` that the episode goes on after reaching ``z_next``.

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pwm_core.data.sampler import Windows
+from pwm_core.model.layer_gradients import learned_unroll
 from pwm_core.model.world_model import WorldModel
 
 
@@ -42,6 +43,9 @@ class WorldModelLoss:
 
 def unroll(model: WorldModel, z: Tensor, action: Tensor, embedding: Tensor) -> Tensor:
     """Return open-loop latents ``[horizon + 1, batch, latent]`` from ``z`` under ``action``."""
+    if model.runs_by_hand(model.dynamics):
+        inputs = torch.cat([action, embedding.expand(len(action), -1, -1)], -1)
+        return torch.cat([z[None], learned_unroll(model.dynamics, z, inputs)])
     latents = [z]
     for a in action:
         latents.append(model.next(latents[-1], a, embedding))
@@ -94,7 +98,7 @@ def ensemble_loss(
     the model itself learns as it would without them.
     """
     errors = torch.stack(
-        [(head(inputs) - target).square().mean(-1) for head in model.other_dynamics]
+        [(model.through(head, inputs) - target).square().mean(-1) for head in model.other_dynamics]
     )
     if shares is not None:
         errors = errors * shares[:, None]

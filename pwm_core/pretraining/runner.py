@@ -101,6 +101,7 @@ class PretrainingOptions:
 
     device: str = "auto"
     compile: bool = True
+    """On a GPU or in bfloat16; in float32 on a CPU the networks run by hand."""
     accumulate: int = 1
     """Parts in which the windows of an update go through the model, to save memory."""
     threads: int = 0
@@ -239,6 +240,7 @@ class Pretraining:
             whole, per_task = self._train(run)
         finally:
             run.close()
+        self.model.by_hand = False  # as its users, the exporters among them, expect it
         quality = plain(quality_record(whole, per_task))
         quality["tasks"] = self._known_quality | quality["tasks"]
         provenance = {**self.inputs, "config": plain(self.config)}
@@ -247,8 +249,7 @@ class Pretraining:
         return trained
 
     def _train(self, run: RunDirectory) -> tuple[ModelQuality, dict[str, ModelQuality]]:
-        if self.options.compile:
-            self.model.compile_parts()
+        self.prepare_networks()
         self._set_threads()
         updates = self.config.updates
         quality, begin = self._judge(), time.monotonic()
@@ -266,6 +267,12 @@ class Pretraining:
                     self._save()
                 progress.update(self.step, _shown(quality[0]))
         return quality
+
+    def prepare_networks(self) -> None:
+        """Let the networks run by hand where that is fastest, compiled elsewhere if wished."""
+        self.model.by_hand = self.device.type == "cpu" and self.config.precision == "float32"
+        if self.options.compile and not self.model.by_hand:
+            self.model.compile_parts()
 
     def _set_threads(self) -> None:
         if self._threads:

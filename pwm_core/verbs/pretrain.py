@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from pwm_core.data.dataset import Dataset
+from pwm_core.device import keep_freed_memory
 from pwm_core.errors import PwmError
 from pwm_core.model.config import SIZES, LatentLayerName, RewardHeadName, WorldModelConfig
 from pwm_core.model.store import TrainedWorldModel
@@ -97,7 +98,8 @@ class Pretrain:
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 …"""
     compile: bool = True
-    """Compile the networks (needs a C++ compiler; pays from about 500 updates on)."""
+    """Compile the networks on a GPU or in bfloat16 (needs a C++ compiler; pays from about 500
+    updates on). In float32 on a CPU they run by hand, which is faster."""
     threads: int = 0
     """CPU threads; 0 measures at the start whether more than one pays."""
     json: bool = False
@@ -113,6 +115,7 @@ class Pretrain:
         )
         episodic = any(task.episodic for task in dataset.tasks.values())
         config = self._config(episodic)
+        keep_freed_memory()
         trained = Pretraining(dataset, self.out, config, options, self.initial).run()
         self._report(trained)
         return 0

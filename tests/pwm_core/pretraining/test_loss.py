@@ -47,10 +47,12 @@ def with_choices(random_model: WorldModel, **choices: object) -> WorldModel:
     ],
     ids=str,
 )
+@pytest.mark.parametrize("by_hand", [False, True])
 def test_loss_and_gradients_equal_the_reference(
-    random_model: WorldModel, windows: Windows, reference, choices
+    random_model: WorldModel, windows: Windows, reference, choices, by_hand
 ) -> None:
     model = with_choices(random_model, **choices)
+    model.by_hand = by_hand
     weights = LossWeights(consistency=7.0, reward=0.3, rho=0.8, termination=0.6)
     heads = model.config.dynamics_heads
     shares = torch.tensor([[0.0, 1, 3, 1], [2, 0, 1, 0]])[: heads - 1] if heads > 1 else None
