@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from pwm_core.layout import ActionLayout
 from pwm_core.tasks import get_task
 
 TASK = get_task("cartpole-balance")
@@ -108,6 +112,101 @@ def test_joint_state_commands_go_by_name(commands, until) -> None:
     assert message.name == [CHANNEL.joint]
     assert message.effort.tolist() == pytest.approx([CHANNEL.gear])
     assert (len(message.position), len(message.velocity)) == (0, 0)
+
+
+TWO_KINDS = ActionLayout(
+    (
+        CHANNEL,
+        replace(CHANNEL, name="tilt", joint="hinge_1", interpretation="position", rate=1e3),
+    )
+)
+
+
+def test_both_kinds_of_a_command_arrive_the_last_one_too(
+    make_bundle, start_policy, session, until, observe, listen
+) -> None:
+    from sensor_msgs.msg import JointState
+
+    make_bundle(
+        "full",
+        np.eye(5, 2) + np.eye(5, 2, 1),
+        action=TWO_KINDS.to_json(),
+        action_hash=TWO_KINDS.hash(),
+    )
+    received = listen(JointState, "joint_commands")
+    joints = session.create_publisher(JointState, "joint_states", 10)
+    node = start_policy(command_interface="joint_state", stale_timeout=60.0)
+    until(lambda: session.status.state == "active", "the node to be active")
+    observe(FULL)
+    found = JointState(name=["hinge_1"], position=[0.0])
+
+    def newest() -> dict[str, float]:
+        joints.publish(found)
+        return {
+            message.name[0]: max(*message.effort, *message.position, 0.0) for message in received
+        }
+
+    until(lambda: all(newest().get(name, 0.0) > 0 for name in ("slider", "hinge_1")), "both kinds")
+    node.interrupt()
+    until(lambda: set(newest().values()) == {0.0}, "the safe action of both kinds as the last word")
+
+
+def test_a_dry_run_of_an_absolute_topic_stays_below_shadow(commands, until) -> None:
+    from sensor_msgs.msg import JointState
+
+    received = commands(
+        JointState,
+        "shadow/arm/joint_commands",
+        command_interface="joint_state",
+        command_topic="/arm/joint_commands",
+        dry_run=True,
+    )
+    until(lambda: received, "commands below shadow/")
+
+
+def test_what_nobody_foresaw_is_told(make_bundle, start_policy, session, until) -> None:
+    make_bundle("full")
+    start_policy(command_interface="joint_state", command_topic="no topic")
+    until(lambda: "cannot configure: Invalid" in session.status.reason, "its type and text")
+    assert "no topic" in session.status.reason
+    assert session.status.state == "unconfigured"
+
+
+def test_a_position_that_would_leap_is_refused(
+    make_bundle, start_policy, session, until, tmp_path
+) -> None:
+    rateless = ActionLayout((replace(TWO_KINDS.channels[1], rate=None),))
+    make_bundle("full", action=rateless.to_json(), action_hash=rateless.hash())
+    start_policy(command_interface="joint_state")
+    until(lambda: "tilt command positions without a rate" in session.status.reason, "the reason")
+
+
+def test_the_wait_for_a_controller_ends_with_the_process(session) -> None:
+    from pwm_policy import controller
+    from pwm_policy.joint_commands import CommandError
+
+    stopping = threading.Event()
+    stopping.set()
+    with pytest.raises(CommandError, match="the process ends before controller nobody"):
+        controller.ask(session, "nobody", stopping)
+
+
+def test_a_controller_that_does_not_say_what_it_commands_is_warned_of(
+    commands, until, controller, listen
+) -> None:
+    from rcl_interfaces.msg import Log
+    from std_msgs.msg import Float64MultiArray
+
+    said = listen(Log, "/rosout", 1000)
+    controller("cart_controller", joints=[CHANNEL.joint])
+    commands(
+        Float64MultiArray,
+        "cart_controller/commands",
+        command_interface="forward_command",
+        controller="cart_controller",
+    )
+    warning = "cart_controller does not say what it commands"
+    until(lambda: any(warning in log.msg for log in said), "the warning")
 
 
 def test_a_dry_run_reaches_shadow_topics_only(commands, listen, until) -> None:

@@ -211,7 +211,7 @@ def test_a_timeout_below_the_time_between_observations_is_refused(
     until(lambda: expected in session.status.reason, "the reason")
     session.configure("policy_node", stale_timeout=0.375)
     assert transition("configure")
-    with pytest.raises(SessionError, match="expected 0.375 s or more"):
+    with pytest.raises(SessionError, match=r"expected 0\.375 s or more"):
         session.configure("policy_node", stale_timeout=0.37)
 
 

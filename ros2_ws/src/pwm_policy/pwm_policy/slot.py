@@ -35,8 +35,9 @@ class ActivePolicy:
         action = self.bundle.act(observation)
         if self.blend_from is None or not self.blending(now):
             return action
-        held = isinstance(self.blend_from, np.ndarray)
-        old = self.blend_from if held else self.blend_from.act(observation)
+        old = self.blend_from
+        if isinstance(old, Bundle):
+            old = old.act(observation)
         if not np.isfinite(old).all():
             return action
         weight = max(0.0, now - self.requested) / self.blend_seconds
