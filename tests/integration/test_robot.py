@@ -87,10 +87,30 @@ def policy_node(of: subprocess.Popen) -> int:
     return int(pid)
 
 
-def test_a_policy_node_that_dies_is_started_again(robot, states, until) -> None:
+def test_a_policy_node_that_dies_is_started_again_and_commands(
+    robot, states, session, until, listen
+) -> None:
+    from pwm_interfaces.msg import Action
+    from sensor_msgs.msg import JointState
+    from std_msgs.msg import Float64MultiArray
+
+    actions = listen(Action, "robot1/shadow/action")
+    commands = listen(Float64MultiArray, "robot1/shadow/commands")
+    joints = session.create_publisher(JointState, "robot1/joint_states", 10)
+
+    def commanded() -> bool:
+        """Say where the joints are; return whether the policy answers, and to the robot."""
+        message = JointState(name=["slider", "hinge_1"], position=[0.5, 0.1], velocity=[0.0, 0.0])
+        message.header.stamp = session.get_clock().now().to_msg()
+        joints.publish(message)
+        return bool(actions and commands) and not actions[-1].safe and commands[-1].data[0] != 0.0
+
+    until(commanded, "a command")
     os.kill(policy_node(robot), signal.SIGKILL)
-    states.clear()
+    for said in (states, actions, commands):
+        said.clear()
     until(lambda: states and states[-1].state == "active", "the second policy node")
+    until(commanded, "a command of the second policy node")
     robot.send_signal(signal.SIGINT)
     output, _ = robot.communicate(timeout=60)
     assert robot.returncode == 0, output
