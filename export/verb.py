@@ -17,6 +17,7 @@ from pwm_core.data.dataset import Dataset
 from pwm_core.extraction.diagnosis import exploited
 from pwm_core.extraction.store import TrainedPolicy
 from pwm_core.files import sha256
+from pwm_core.finetuning.gate import rejected
 from pwm_core.tables import print_table
 from pwm_export.bundle import ObservationRange
 from pwm_export.monitor_writer import Monitoring
@@ -56,7 +57,7 @@ class Export:
         rows = []
         for path in self.policies:
             trained = TrainedPolicy.load(path)
-            problem = exploited(trained.record["training"])
+            problem = exploited(trained.record["training"]) or rejected(trained.record)
             if problem and not self.force:
                 print(f"refused: {trained.task.name}: {problem} (--force exports)", file=sys.stderr)
                 return REFUSED

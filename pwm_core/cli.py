@@ -24,6 +24,7 @@ ORDER = (
     "pretrain",
     "import-checkpoint",
     "extract",
+    "finetune",
     "eval",
     "export",
     "report",

@@ -33,6 +33,8 @@ class ExtractionConfig:
     """Passes of the critics over the imagined states, per iteration."""
     critic_batches: int = 4
     """Mini-batches per pass."""
+    critic_iterations: int = 0
+    """First iterations, in which the critics alone learn: for an actor that is not new."""
     lam: float = 0.95
     """TD(lambda)'s lambda."""
     actor_rate: float = 5e-4
@@ -92,6 +94,7 @@ class ExtractionConfig:
         POSITIVE.require(self, "actor_rate", "critic_rate", "actor_clip", "critic_clip")
         POSITIVE.require(self, "sigma_floor")
         NOT_NEGATIVE.require(self, "final_rate", "uncertainty_penalty", "patience", "seed")
+        NOT_NEGATIVE.require(self, "critic_iterations")
         FRACTION.require(self, "lam")
         BELOW_ONE.require(self, "betas")
         if self.discount is not None:

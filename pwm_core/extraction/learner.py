@@ -87,6 +87,8 @@ class Learner:
             (self.critic_optimizer, config.critic_rate),
         ):
             optimizer.param_groups[0]["lr"] = rate + done * (config.final_rate - rate)
+        if iteration < config.critic_iterations:
+            self.actor_optimizer.param_groups[0]["lr"] = 0.0
 
     def twin(self) -> Learner:
         """Return a learner with a copy of the actor, and with the same critics."""

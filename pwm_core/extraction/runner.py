@@ -29,6 +29,7 @@ from pwm_core.extraction.actor_critic import Policy
 from pwm_core.extraction.config import ExtractionConfig, ExtractionOptions
 from pwm_core.extraction.diagnosis import FIGURES, DataReturns, diagnose, gap
 from pwm_core.extraction.gradient_noise import gradient_noise
+from pwm_core.extraction.imagination import imagined_returns
 from pwm_core.extraction.learner import Learner
 from pwm_core.extraction.reward import training_reward
 from pwm_core.extraction.starts import StartRows, resampled
@@ -296,15 +297,9 @@ class Extraction:
         counts as much as the model believes that the episode goes on until then.
         """
         z, embedding = self._encode(observation)
-        spare = self.model.action_mask.shape[-1] - self.learner.actions
-        total, alive = torch.zeros(2, len(z), device=self.device)
-        alive += 1
-        for _ in range(self.info.episode_steps):
-            action = torch.nn.functional.pad(self.learner.actor(z), (0, spare))
-            total += alive * self.model.reward(z, action, embedding)
-            z = self.model.next(z, action, embedding)
-            alive *= self.model.continues(z, embedding)
-        return float(total.mean())
+        steps = self.info.episode_steps
+        returns = imagined_returns(self.model, self.learner.actor, z, embedding, steps)
+        return float(returns.mean())
 
 
 Outcome = TrainedPolicy | Exception

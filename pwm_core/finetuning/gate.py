@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a candidate must hold before anybody is asked to run it on a robot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pwm_core.data.dataset import Dataset
+from pwm_core.data.sampler import Windows
+from pwm_core.extraction.imagination import imagined_returns
+from pwm_core.extraction.starts import StartRows
+from pwm_core.extraction.store import TrainedPolicy
+from pwm_core.finetuning.config import GateConfig
+from pwm_core.model.store import TrainedWorldModel
+from pwm_core.pretraining.judgement import judge, validation_windows
+
+Relation = Literal["below", "at most", "at least"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One figure held against its bound; one that is not a number holds nothing."""
+
+    check: str
+    figure: float
+    relation: Relation
+    bound: float
+    meaning: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether the figure keeps to the bound."""
+        return {
+            "below": self.figure < self.bound,
+            "at most": self.figure <= self.bound,
+            "at least": self.figure >= self.bound,
+        }[self.relation]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary."""
+        return asdict(self) | {"passed": self.passed}
+
+
+@dataclass(frozen=True)
+class Contenders:
+    """The running policy and world model, and what would follow them; both know one task."""
+
+    old_model: TrainedWorldModel
+    new_model: TrainedWorldModel
+    running: TrainedPolicy
+    candidate: TrainedPolicy
+
+
+def verdicts(
+    c: Contenders,
+    online: Dataset,
+    offline: Dataset,
+    horizon: int,
+    config: GateConfig,
+    seed: int,
+) -> list[Verdict]:
+    """Judge the candidate on ``online`` and ``offline`` episodes that trained nothing."""
+    return [
+        *prediction(c, windows_of(online, horizon, seed)),
+        known_rewards(c, windows_of(offline, 1, seed), config),
+        imagined(c, online, config, seed),
+        action_change(c, online, config, seed),
+    ]
+
+
+def windows_of(dataset: Dataset, horizon: int, seed: int) -> Windows:
+    """Return windows of all episodes of a dataset of one task."""
+    windows = validation_windows(dataset, dataset.episodes, list(dataset.tasks), horizon, seed)
+    (task,) = dataset.tasks.values()
+    observation = windows.observation[..., : task.observation.size]
+    action = windows.action[..., : task.action.size]
+    return Windows(observation, action, windows.reward, windows.terminal, windows.task)
+
+
+def prediction(c: Contenders, windows: Windows) -> list[Verdict]:
+    """The new model predicts held-out online windows better than the old one."""
+    old, new = judge(c.old_model.model, windows), judge(c.new_model.model, windows)
+    found = [
+        Verdict(
+            "latent prediction",
+            float(np.mean(new.latent_error)),
+            "below",
+            float(np.mean(old.latent_error)),
+            "relative error on held-out online windows, bound: the old model's",
+        )
+    ]
+    if new.reward_error is not None and old.reward_error is not None:
+        meaning = "relative error of rewards there, bound: the old model's"
+        found.append(
+            Verdict("reward prediction", new.reward_error, "below", old.reward_error, meaning)
+        )
+    return found
+
+
+def known_rewards(c: Contenders, windows: Windows, config: GateConfig) -> Verdict:
+    """The new model still rewards what the offline data was rewarded for.
+
+    Where the old model's error is above the bound, that is the bound.
+    """
+    old, new = (judge(m.model, windows).reward_error or 0.0 for m in (c.old_model, c.new_model))
+    meaning = "relative error on held-out offline data: it grows where online rewards contradict"
+    return Verdict("known rewards", new, "at most", max(config.reward_error, old), meaning)
+
+
+def imagined(c: Contenders, online: Dataset, config: GateConfig, seed: int) -> Verdict:
+    """The candidate earns in the new model what the running policy earns there, or more."""
+    rows = StartRows(online.episodes).draw(np.random.default_rng(seed), config.starts)
+    observation = torch.from_numpy(online.observation[rows][:, : c.running.task.observation.size])
+    candidate, running = (_imagine(c, p, observation) for p in (c.candidate, c.running))
+    meaning = "return over an episode's length in the new model, bound: the running policy's"
+    return Verdict("imagined return", candidate, "at least", running, meaning)
+
+
+@torch.no_grad()
+def _imagine(c: Contenders, policy: TrainedPolicy, observation: Tensor) -> float:
+    model, task = c.new_model.model, torch.zeros(len(observation), dtype=torch.long)
+    z, embedding = model.encode(observation, task), model.embedding(task)
+    steps = policy.task.episode_steps
+    return float(imagined_returns(model, policy.policy.actor, z, embedding, steps).mean())
+
+
+@torch.no_grad()
+def action_change(c: Contenders, online: Dataset, config: GateConfig, seed: int) -> Verdict:
+    """The candidate does not act all too differently on what was recorded."""
+    starts = StartRows(online.episodes)
+    rows = starts.draw(np.random.default_rng(seed), min(config.observations, len(starts)))
+    observation = torch.from_numpy(online.observation[rows][:, : c.running.task.observation.size])
+    change = c.candidate.policy(observation) - c.running.policy(observation)
+    figure = change.square().mean().sqrt().item()
+    meaning = "root mean square on held-out online observations; actions are in [-1, 1]"
+    return Verdict("action change", figure, "at most", config.action_change, meaning)
+
+
+def rejected(record: Mapping[str, Any]) -> str | None:
+    """Return why a policy with this record must not run, ``None`` for one that may.
+
+    A fine-tuned policy must have passed the gate; others never met it.
+    """
+    if "running_policy" not in record["provenance"]:
+        return None
+    if "gate" not in record:
+        return "the fine-tuned policy has not met its gate: pwm finetune goes on from there"
+    failed = [v["check"] for v in record["gate"]["verdicts"] if not v["passed"]]
+    return f"the gate refused the fine-tuned policy: {', '.join(failed)}" if failed else None

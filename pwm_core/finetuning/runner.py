@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fine-tune a running policy: world model, then policy, then the gate; resumable."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pwm_core.data.dataset import Dataset
+from pwm_core.extraction.config import ExtractionOptions
+from pwm_core.extraction.store import POLICY_FILE, TrainedPolicy
+from pwm_core.files import sha256, write_atomically
+from pwm_core.finetuning.config import FinetuningConfig
+from pwm_core.finetuning.gate import Contenders, Verdict, verdicts
+from pwm_core.finetuning.inputs import (
+    FinetuningError,
+    of_policy,
+    parts,
+    require_match,
+    single_task,
+)
+from pwm_core.finetuning.stages import ModelTuning, PolicyTuning, model_config
+from pwm_core.model.store import TrainedWorldModel
+from pwm_core.pretraining.runner import PretrainingOptions
+from pwm_core.run_directory import RunDirectory
+
+Report = Callable[[str], None]
+"""Hears the name of each stage as it begins: world model, policy, gate."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The files that fine-tuning goes on from."""
+
+    world_model: Path
+    """The one that the running policy was extracted from."""
+    policy: Path
+    """The running policy; it is never written to."""
+    online: Path
+    """Dataset of the robot that it runs on."""
+    offline: Path
+    """Dataset that the world model was trained on."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A candidate and what the gate says of it."""
+
+    policy: Path
+    world_model: Path
+    verdicts: list[Verdict]
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it passed every check."""
+        return all(verdict.passed for verdict in self.verdicts)
+
+
+class Finetuning:
+    """One candidate: ``OUT/world_model``, ``OUT/candidate`` and ``OUT/gate.json``."""
+
+    def __init__(self, sources: Sources, out: Path, config: FinetuningConfig) -> None:
+        """Read and check everything; ``PwmError`` names what does not belong together."""
+        self.out, self.config = out, config
+        if sources.policy.resolve() == (out / "candidate" / POLICY_FILE).resolve():
+            raise FinetuningError(f"{out} holds the running policy: choose another directory")
+        online = Dataset(sources.online)
+        online.validate()
+        offline = Dataset(sources.offline)
+        self.running = TrainedPolicy.load(sources.policy)
+        trained = TrainedWorldModel.load(sources.world_model, torch.device("cpu"))
+        require_match(trained, self.running)
+        self.lineage = {
+            "running_policy": sha256(sources.policy),
+            "running_world_model": sha256(sources.world_model),
+            "dataset": online.fingerprint(),
+            "offline_dataset": offline.fingerprint(),
+        }
+        self.online = of_policy(online, self.running, config.horizon)
+        self.offline = of_policy(offline, self.running, config.horizon)
+        self.old = single_task(trained, self.running.task.name)
+
+    def run(self, report: Report = lambda stage: None) -> Proposal:
+        """Make the candidate and judge it; goes on from where an interrupted run stopped."""
+        RunDirectory(self.out, "finetune", self.config, self.lineage)
+        report("world model")
+        new = self._tune_model()
+        report("policy")
+        candidate = self._tune_policy(new)
+        report("gate")
+        return self._judge(new, candidate)
+
+    @property
+    def _world_model(self) -> Path:
+        return self.out / "world_model" / "world_model.safetensors"
+
+    def _tune_model(self) -> TrainedWorldModel:
+        initial = self.out / "start.safetensors"
+        self.old.save(initial)
+        config = model_config(self.config, self.old.model.config)
+        options = PretrainingOptions("cpu", compile=False, threads=torch.get_num_threads())
+        folder = self._world_model.parent
+        tuning = ModelTuning(self.online, self.offline, folder, config, options, initial)
+        tuning.inputs |= self.lineage
+        return tuning.run()
+
+    def _tune_policy(self, new: TrainedWorldModel) -> TrainedPolicy:
+        config, options = self.config, ExtractionOptions("cpu")
+        tuning = PolicyTuning(
+            new, self.online, self.offline, self.out / "candidate", config, options, self.running
+        )
+        return tuning.run(self.lineage | {"world_model": sha256(self._world_model)})
+
+    def _judge(self, new: TrainedWorldModel, candidate: TrainedPolicy) -> Proposal:
+        config = self.config
+        online, offline = (parts(d, config.held_out)[1] for d in (self.online, self.offline))
+        contenders = Contenders(self.old, new, self.running, candidate)
+        found = verdicts(contenders, online, offline, config.horizon, config.gate, config.seed)
+        proposal = Proposal(self.out / "candidate" / POLICY_FILE, self._world_model, found)
+        gate: dict[str, Any] = {
+            "accepted": proposal.accepted,
+            "verdicts": [verdict.to_json() for verdict in found],
+        }
+        marked = replace(candidate, record=candidate.record | {"gate": gate})
+        marked.save(proposal.policy)
+        kept = gate | {"policy": sha256(proposal.policy), "lineage": self.lineage}
+        write_atomically(self.out / "gate.json", json.dumps(kept, indent=1))
+        return proposal

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The runners of pre-training and extraction on a mixture of online and offline data."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pwm_core.data.dataset import Dataset
+from pwm_core.data.sampler import WindowSampler
+from pwm_core.data.split import split
+from pwm_core.extraction.config import ExtractionConfig, ExtractionOptions
+from pwm_core.extraction.runner import Extraction
+from pwm_core.extraction.starts import StartRows
+from pwm_core.extraction.store import TrainedPolicy
+from pwm_core.finetuning.config import FinetuningConfig
+from pwm_core.finetuning.inputs import parts
+from pwm_core.finetuning.mixture import MixedSampler
+from pwm_core.model.store import TrainedWorldModel
+from pwm_core.model.world_model import WorldModelConfig
+from pwm_core.pretraining.judgement import validation_windows
+from pwm_core.pretraining.loss import LossWeights
+from pwm_core.pretraining.runner import Pretraining, PretrainingConfig, PretrainingOptions
+
+
+class ModelTuning(Pretraining):
+    """Pre-training that goes on, half of each batch from ``offline``; online data judges it."""
+
+    def __init__(
+        self,
+        online: Dataset,
+        offline: Dataset,
+        out: Path,
+        config: PretrainingConfig,
+        options: PretrainingOptions,
+        initial: Path,
+    ) -> None:
+        self._offline = offline
+        super().__init__(online, out, config, options, initial)
+        self.inputs["offline_dataset"] = offline.fingerprint()
+
+    def _prepare_windows(self) -> None:
+        config, names = self.config, [task.name for task in self.tasks]
+        training, held_out = split(self.dataset.episodes, config.held_out)
+        older = split(self._offline.episodes, config.held_out)[0]
+        count = config.transitions // config.horizon
+        shares = (self.dataset, training, count - count // 2), (self._offline, older, count // 2)
+        samplers = [
+            WindowSampler(dataset, episodes, names, config.horizon, share, config.seed)
+            for dataset, episodes, share in shares
+        ]
+        widths = self.model.observation_mean.shape[1], self.model.action_mask.shape[1]
+        self.samplers = {config.horizon: MixedSampler(samplers, widths)}  # type: ignore[dict-item]
+        windows = validation_windows(self.dataset, held_out, names, config.horizon, config.seed)
+        self.validation = self._placed(windows)
+
+
+def model_config(config: FinetuningConfig, model: WorldModelConfig) -> PretrainingConfig:
+    """Return how the world model goes on; its encoder stands.
+
+    Were it trained, the running policy's actor would read other latents: it could neither begin
+    the extraction nor be imagined in the new model, which the gate asks for.
+    """
+    return PretrainingConfig(
+        model=model,
+        weights=LossWeights(),
+        updates=config.updates,
+        transitions=config.transitions,
+        horizon=config.horizon,
+        curriculum=(),
+        learning_rate=config.learning_rate,
+        encoder_rate=0.0,
+        clip=config.clip,
+        betas=(0.9, 0.95),
+        held_out=config.held_out,
+        seed=config.seed,
+    )
+
+
+class PolicyTuning(Extraction):
+    """Extraction that begins with the running actor, mostly from states of online data."""
+
+    def __init__(
+        self,
+        trained: TrainedWorldModel,
+        online: Dataset,
+        offline: Dataset,
+        out: Path,
+        config: FinetuningConfig,
+        options: ExtractionOptions,
+        running: TrainedPolicy,
+    ) -> None:
+        begin = extraction_config(config, running)
+        held = config.held_out
+        online, self._older = parts(online, held)[0], parts(offline, held)[0]
+        super().__init__(trained, online, running.task.name, out, begin, options, running)
+        self._older_starts = StartRows(self._older.episodes)
+        self._older_count = begin.batch - max(1, round(config.online_starts * begin.batch))
+
+    def start_observations(self) -> Tensor:
+        rng = np.random.default_rng([self.config.seed, self.iteration])
+        recent = self._starts.draw(rng, self.config.batch - self._older_count)
+        rows = self._older_starts.draw(rng, self._older_count)
+        older = self._older.observation[rows][:, : self.info.observation.size]
+        return torch.cat([self._observations(recent), torch.from_numpy(older)])
+
+
+def extraction_config(config: FinetuningConfig, running: TrainedPolicy) -> ExtractionConfig:
+    """Return how the running policy was extracted, for the iterations of fine-tuning.
+
+    Critics begin anew: a policy's file holds none, and the values of the robot as it was are what
+    has changed.
+    """
+    known = {field.name for field in fields(ExtractionConfig)}
+    stored: dict[str, Any] = running.record["provenance"]["config"]
+    values: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in stored.items() if k in known
+    }
+    return replace(
+        ExtractionConfig(**values),
+        iterations=config.iterations + config.critic_iterations,
+        critic_iterations=config.critic_iterations,
+        evaluate="model",
+        patience=0,
+        keep="last",
+        seed=config.seed,
+    )

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pwm_core.data.dataset import Dataset, DatasetError, DatasetWriter
+from pwm_core.extraction.config import ExtractionOptions
+from pwm_core.extraction.store import TrainedPolicy
+from pwm_core.finetuning import runner
+from pwm_core.finetuning.config import FinetuningConfig
+from pwm_core.finetuning.gate import (
+    Contenders,
+    Verdict,
+    action_change,
+    imagined,
+    prediction,
+    rejected,
+    windows_of,
+)
+from pwm_core.finetuning.inputs import FinetuningError, of_policy, require_match, single_task
+from pwm_core.finetuning.runner import Finetuning, Sources
+from pwm_core.finetuning.stages import ModelTuning, PolicyTuning, model_config
+from pwm_core.model.store import TrainedWorldModel
+from pwm_core.pretraining.runner import PretrainingOptions
+
+TASK = "cartpole-swingup"
+SMALL = FinetuningConfig(updates=4, transitions=64, horizon=4, iterations=2, critic_iterations=1)
+
+
+@pytest.fixture
+def sources(tiny_world_model: Path, tiny_policy: Path, tiny_data: Path) -> Sources:
+    return Sources(tiny_world_model, tiny_policy, tiny_data, tiny_data)
+
+
+@pytest.fixture
+def single(trained: TrainedWorldModel) -> TrainedWorldModel:
+    return single_task(trained, TASK)
+
+
+@pytest.fixture
+def running(tiny_policy: Path) -> TrainedPolicy:
+    return TrainedPolicy.load(tiny_policy)
+
+
+def tuning(single: TrainedWorldModel, data: Dataset, running: TrainedPolicy, out: Path):
+    return PolicyTuning(single, data, data, out, SMALL, ExtractionOptions("cpu"), running)
+
+
+def test_model_of_one_task_predicts_as_before(
+    trained: TrainedWorldModel, single: TrainedWorldModel
+) -> None:
+    o, a = torch.randn(7, 5), torch.rand(7, 1)
+    old, new = torch.zeros(7, dtype=torch.long) + trained.task_index(TASK), torch.zeros(7).long()
+    z = trained.model.encode(o, old)
+    assert torch.allclose(single.model.encode(o, new), z, atol=1e-6)
+    for method in ("next", "reward"):
+        before = getattr(trained.model, method)(z, a, trained.model.embedding(old))
+        after = getattr(single.model, method)(z, a, single.model.embedding(new))
+        assert torch.allclose(before, after, atol=1e-5), method
+
+
+def test_half_of_a_batch_is_online(
+    single: TrainedWorldModel, dataset: Dataset, running: TrainedPolicy, tmp_path: Path
+) -> None:
+    """Rewards tell the sources apart: those of the offline copy are moved by 100."""
+    online = of_policy(dataset, running, 4)
+    writer = DatasetWriter(tmp_path / "offline", [running.task])
+    for episode in online.episodes:
+        found = online.trajectory(episode)
+        writer.extend([dataclasses.replace(found, reward=found.reward + 100)])
+    offline = of_policy(Dataset(tmp_path / "offline"), running, 4)
+    single.save(tmp_path / "start.safetensors")
+    config = model_config(SMALL, single.model.config)
+    options = PretrainingOptions("cpu", compile=False, threads=1)
+    run = ModelTuning(
+        online, offline, tmp_path / "run", config, options, tmp_path / "start.safetensors"
+    )
+    for number in range(5):
+        batch = run.samplers[4].batch(number)
+        assert batch.reward.shape == (4, 16)
+        assert (batch.reward[0] > 50).sum() == 8
+    assert (run.validation.reward < 50).all()
+
+
+def test_warm_start_acts_as_the_running_policy(
+    single: TrainedWorldModel, dataset: Dataset, running: TrainedPolicy, tmp_path: Path
+) -> None:
+    """Also through the critics' own iterations; then the actor moves."""
+    data = of_policy(dataset, running, 4)
+    run = tuning(single, data, running, tmp_path)
+    o = torch.from_numpy(np.array(data.observation[:50]))
+    before = running.policy(o)
+    assert torch.allclose(run.policy()(o), before, atol=1e-5)
+    run.iterate()
+    assert torch.allclose(run.policy()(o), before, atol=1e-5)
+    run.iteration = 1
+    run.iterate()
+    assert not torch.allclose(run.policy()(o), before, atol=1e-5)
+
+
+def test_candidate_and_its_record(sources: Sources, tmp_path: Path) -> None:
+    before = sources.policy.read_bytes()
+    stages: list[str] = []
+    proposal = Finetuning(sources, tmp_path / "run", SMALL).run(stages.append)
+    assert stages == ["world model", "policy", "gate"]
+    assert sources.policy.read_bytes() == before
+    candidate = TrainedPolicy.load(proposal.policy)
+    gate = json.loads((tmp_path / "run" / "gate.json").read_text())
+    assert gate["accepted"] == proposal.accepted == (rejected(candidate.record) is None)
+    provenance = candidate.record["provenance"]
+    assert gate["lineage"].items() <= provenance.items()
+    assert set(gate["lineage"]) >= {"running_policy", "running_world_model", "offline_dataset"}
+
+
+def test_interrupted_run_ends_in_the_same_candidate(
+    sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight = Finetuning(sources, tmp_path / "a", SMALL).run()
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "verdicts", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            Finetuning(sources, tmp_path / "b", SMALL).run()
+    half = TrainedPolicy.load(tmp_path / "b" / "candidate" / "policy.safetensors")
+    assert "not met its gate" in (rejected(half.record) or "")
+    resumed = Finetuning(sources, tmp_path / "b", SMALL).run()
+    assert resumed.verdicts == straight.verdicts
+
+
+def test_gate_refuses_a_worse_candidate_and_a_worse_model(
+    single: TrainedWorldModel, dataset: Dataset, running: TrainedPolicy, tiny_world_model: Path
+) -> None:
+    data = of_policy(dataset, running, 4)
+    wild = TrainedPolicy.load(running_path(running, tiny_world_model))
+    with torch.no_grad():
+        for parameter in wild.policy.actor.mean[-1].parameters():
+            parameter.mul_(-1).sub_(3.0)
+    same = Contenders(single, single, running, running)
+    gate = SMALL.gate
+    assert imagined(same, data, gate, 0).passed
+    assert action_change(same, data, gate, 0).figure == 0
+    assert not any(v.passed for v in prediction(same, windows_of(data, 4, 0)))
+    changed = Contenders(single, single, running, wild)
+    assert not action_change(changed, data, gate, 0).passed
+    swapped = [
+        imagined(Contenders(single, single, *pair), data, gate, 0)
+        for pair in ((running, wild), (wild, running))
+    ]
+    assert sorted(v.passed for v in swapped) == [False, True]
+
+
+def running_path(running: TrainedPolicy, near: Path) -> Path:
+    path = near.parent / "copy.safetensors"
+    running.save(path)
+    return path
+
+
+def test_what_is_not_a_number_passes_nothing() -> None:
+    for relation in ("below", "at most", "at least"):
+        assert not Verdict("x", float("nan"), relation, 1.0, "").passed
+
+
+def test_data_of_another_task_or_layout_is_refused(
+    dataset: Dataset, running: TrainedPolicy
+) -> None:
+    other = dataclasses.replace(running, task=dataclasses.replace(running.task, name="walker-walk"))
+    with pytest.raises(DatasetError, match="has no task 'walker-walk'"):
+        of_policy(dataset, other, 4)
+    slow = dataclasses.replace(running, task=dataclasses.replace(running.task, control_step=0.5))
+    with pytest.raises(DatasetError, match=r"control_step is 0\.02, expected 0\.5"):
+        of_policy(dataset, slow, 4)
+
+
+def test_policy_of_another_world_model_is_refused(
+    trained: TrainedWorldModel, running: TrainedPolicy
+) -> None:
+    with torch.no_grad():
+        trained.model.encoder.get_parameter("0.weight").add_(0.1)
+    with pytest.raises(FinetuningError, match="not extracted from this world model"):
+        require_match(trained, running)
+
+
+def test_nan_in_online_data_is_refused(sources: Sources, tmp_path: Path) -> None:
+    import shutil
+
+    bad = tmp_path / "online"
+    shutil.copytree(sources.online, bad)
+    np.memmap(bad / "reward.f32", "<f4", "r+")[5] = np.nan
+    with pytest.raises(DatasetError, match="episode 0"):
+        Finetuning(dataclasses.replace(sources, online=bad), tmp_path / "run", SMALL)
