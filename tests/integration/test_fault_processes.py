@@ -14,7 +14,7 @@ import pytest
 
 SEGMENT = re.compile(r"/dev/shm/fastdds_[0-9a-f]{16}\b")
 """Fast DDS's shared memory of one participant, beside which its lock lies (``…_el``)."""
-STOPS = (signal.SIGINT, signal.SIGTERM)
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LONG = 100
 """Actions of a node, so that the count of the next one, which begins at 1, is told from its."""
 

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from pwm_core.stop_signals import STOP_SIGNALS
+
+PROGRAM = """
+import os, sys
+from pwm_core.stop_signals import stop_requested
+stopping = stop_requested()
+os.kill(os.getpid(), int(sys.argv[1]))
+sys.exit(0 if stopping.wait(float(sys.argv[2])) else 7)
+"""
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS, ids=lambda number: number.name)
+def test_a_process_hears_that_it_is_to_end(number: signal.Signals) -> None:
+    command = [sys.executable, "-c", PROGRAM, str(int(number)), "30"]
+    assert subprocess.run(["env", "--default-signal", *command]).returncode == 0
+
+
+def test_nohup_outlives_its_terminal() -> None:
+    command = [sys.executable, "-c", PROGRAM, str(int(signal.SIGHUP)), "0"]
+    assert subprocess.run(["env", "--ignore-signal=HUP", *command]).returncode == 7
