@@ -22,8 +22,9 @@ class Rig:
         self.inbox = AssemblingInbox(self.assembler, step=10)
 
     def say(self, position: float, repeated: bool = False) -> None:
+        """The position is the stamp, too."""
         self.assembler.hear("joint_states", {("arm", "position"): position}, position)
-        self.inbox.heard(position, repeated)
+        self.inbox.heard(position, position, repeated)
 
     def decide(self, again: bool = False) -> tuple[int, list[float]]:
         """Take an observation and answer with a tenth of the position."""
@@ -54,6 +55,14 @@ def test_every_take_is_a_decision(rig: Rig) -> None:
     assert rig.decide() == (13, [2, 0.2, 2, 0.1]), "time goes on without a message"
 
 
+def test_a_skipped_decision_leaves_a_gap_between_steps(rig: Rig) -> None:
+    rig.say(1.0)
+    assert rig.decide()[0] == 11
+    rig.inbox.skip(2)
+    assert rig.decide(again=True)[0] == 11, "the decision of then"
+    assert rig.decide()[0] == 14
+
+
 @pytest.mark.parametrize("by_message", [True, False])
 def test_the_same_decision_again_moves_nothing(rig: Rig, by_message: bool) -> None:
     for position in (1.0, 2.0):
@@ -68,18 +77,32 @@ def test_the_same_decision_again_moves_nothing(rig: Rig, by_message: bool) -> No
 
 
 def test_steps_and_episodes_of_a_simulator(rig: Rig) -> None:
-    rig.inbox.mark(Moment(70, 3))
+    rig.inbox.mark(Moment(70, 3, 1.0))
     rig.say(1.0)
     assert rig.decide() == (70, [1, 0, 1, 0])
-    rig.inbox.mark(Moment(71, 3))
+    rig.inbox.mark(Moment(71, 3, 2.0))
     rig.say(2.0)
     assert rig.decide() == (71, [2, 0.1, 1, 0])
-    rig.inbox.mark(Moment(72, 4))
+    rig.inbox.mark(Moment(72, 4, 5.0))
     assert rig.inbox.take(0.0).step == 71, "the sensors have not seen the new episode"
-    rig.say(5.0, repeated=True)
-    assert rig.decide() == (72, [5, 0, 5, 0]), "a reset takes no time: the stamp is the same"
-    rig.inbox.mark(Moment(73, 5))
-    assert rig.decide(again=True) == (73, [5, 0, 5, 0]), "nothing is waited for in vain"
+    rig.say(2.0, repeated=True)
+    assert rig.inbox.take(0.0).step == 71, "nor has what they said of the old one"
+    rig.say(5.0)
+    assert rig.decide() == (72, [5, 0, 5, 0])
+
+
+def test_sensors_that_overtake_the_simulator_wait_for_it(rig: Rig) -> None:
+    rig.inbox.mark(Moment(70, 3, 1.0))
+    rig.say(1.0)
+    rig.decide()
+    arrivals = rig.inbox.count
+    rig.say(2.0)
+    assert rig.inbox.count == arrivals, "of the moment that was marked nothing is new"
+    assert rig.inbox.take(0.0, again=True).step == 70
+    rig.inbox.mark(Moment(71, 4, 2.0))
+    assert rig.inbox.count == arrivals + 1
+    assert rig.inbox.arrived == 2.0
+    assert rig.decide() == (71, [2, 0, 2, 0]), "the episode is new, and so is its history"
 
 
 def test_an_inbox_begins_an_episode(rig: Rig) -> None:

@@ -20,6 +20,8 @@ class Sample:
     data: np.ndarray
     arrived: float
     """Seconds, monotonic."""
+    repeated: bool = False
+    """Whether the one before was of the same moment."""
 
 
 class Inbox:
@@ -52,6 +54,9 @@ class Inbox:
     def take(self, now: float, again: bool = False) -> Sample:
         """Return the observation to decide on at ``now``; ``again`` if it was decided on before."""
         return self.sample
+
+    def skip(self, decisions: int) -> None:
+        """Hear that so many decisions were not made in time, after the observation taken last."""
 
     def answered(self, command: np.ndarray) -> None:
         """Hear which command ``[A]`` was sent for the observation taken last."""
@@ -96,12 +101,15 @@ class Moment:
 
     step: int
     episode: int
+    stamp: float
+    """Simulated seconds; the sensors' messages of the same moment have the same."""
 
 
 class AssemblingInbox(Inbox):
     """Makes an observation of what the sensors said whenever the loop takes one.
 
-    Its steps count decisions, or are the simulator's where one tells its :class:`Moment`.
+    Its steps count decisions, those that were skipped too, or are the simulator's where one tells
+    its :class:`Moment`.
     ``decided`` hears of every observation once a command has answered it.
     """
 
@@ -113,6 +121,8 @@ class AssemblingInbox(Inbox):
         assembler.reset()
         self._step = step
         self._moment: Moment | None = None
+        self._stamp, self._heard_at = 0.0, 0.0
+        self._flags = threading.Lock()
         self._new, self._repeated, self._restarted = False, False, False
 
     @property
@@ -120,33 +130,47 @@ class AssemblingInbox(Inbox):
         """What was heard before it was opened is no reason to speak."""
         return self._count > 0 and not self._assembler.missing()
 
-    def heard(self, arrived: float, repeated: bool) -> None:
+    @property
+    def _paired(self) -> bool:
+        """Whether sensors and simulator speak of one moment: topics overtake one another."""
+        return self._moment is None or self._moment.stamp == self._stamp
+
+    def heard(self, stamp: float, arrived: float, repeated: bool) -> None:
         """Count a message that may trigger a decision; ``repeated``: it was sent before."""
-        if repeated and not self._restarted:
-            self._repeated = True
-        else:
-            self._new = True  # a reset takes no time: the same stamp may be of a new episode
-        self.arrive(arrived)
+        with self._flags:
+            self._stamp, self._heard_at = stamp, arrived
+            self._repeated, self._new = self._repeated or repeated, self._new or not repeated
+            paired = self._paired
+        if paired:
+            self.arrive(arrived)
 
     def mark(self, moment: Moment) -> None:
-        """Note the simulator's present; in a new episode the sensors speak next."""
-        if self._moment is not None and moment.episode != self._moment.episode:
-            self._restarted, self._new = True, False
-        self._moment = moment
+        """Note the simulator's present; a message of the sensors that overtook it counts now."""
+        with self._flags:
+            overtaken = not self._paired
+            if self._moment is not None and moment.episode != self._moment.episode:
+                self._restarted = True
+            self._moment = moment
+            overtaken = overtaken and self._paired
+        if overtaken:
+            self.arrive(self._heard_at)
 
     def take(self, now: float, again: bool = False) -> Sample:
-        if self._restarted and self.newest is not None:
-            if not self._new and not again:
-                return self.newest  # of the episode before
-            self._assembler.reset()
-            again = False
-        again = again or (self._repeated and not self._new)
-        self._new = self._repeated = self._restarted = False
+        with self._flags:
+            if self.newest is not None and not self._paired and (self._restarted or again):
+                return self.newest  # of the moment before
+            again = not self._restarted and (again or (self._repeated and not self._new))
+            if self._restarted:
+                self._assembler.reset()
+            self._new = self._repeated = self._restarted = False
         assembled = self._assembler.assemble(now, again)
         if assembled is not None:
             self._step = self._next_step(again)
-            self.newest = Sample(self._step, assembled.data, assembled.arrived)
+            self.newest = Sample(self._step, assembled.data, assembled.arrived, again)
         return self.sample
+
+    def skip(self, decisions: int) -> None:
+        self._step += decisions
 
     def answered(self, command: np.ndarray) -> None:
         self._assembler.acted(command)
@@ -156,4 +180,4 @@ class AssemblingInbox(Inbox):
     def _next_step(self, again: bool) -> int:
         if self._moment is not None:
             return self._moment.step
-        return self._step if again and self.newest is not None else self._step + 1
+        return self.newest.step if again and self.newest is not None else self._step + 1

@@ -118,7 +118,8 @@ class ObservationInputs(Inputs):
         if objection:
             self._refuse(f"{WHOLE_OBSERVATION.topic} of task {message.task!r}", objection)
         else:
-            inbox.put(Sample(message.step, data, arrived))
+            repeated = inbox.newest is not None and inbox.newest.step == message.step
+            inbox.put(Sample(message.step, data, arrived, repeated))
 
 
 class SensorInputs(Inputs):
@@ -210,11 +211,12 @@ class SensorInputs(Inputs):
         if paces and self._inbox is not None:
             beat = self._cadence.hear(stamp, arrived)
             if beat is not None:
-                self._inbox.heard(arrived, beat.repeated)
+                self._inbox.heard(stamp, arrived, beat.repeated)
 
     def _on_moment(self, message: Observation) -> None:
         if self._inbox is not None:
-            self._inbox.mark(Moment(message.step, message.episode))
+            stamp = _seconds(message.header.stamp)
+            self._inbox.mark(Moment(message.step, message.episode, stamp))
 
 
 INPUTS: dict[str, Callable[[Node, Bundle, JointNames, LoopStatistics, Pose], Inputs]] = {

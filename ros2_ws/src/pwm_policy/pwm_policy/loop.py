@@ -107,7 +107,7 @@ class ControlLoop(threading.Thread):
         self._held: Decision | None = None
         self._sent, self._placed = guard.rest, not pose.joints
         self._returning = False
-        self._seen = 0
+        self._seen, self._sent_at = 0, 0.0
         self.out_of_range: tuple[str, ...] = ()
         """Entries of the last decision's observation that are outside the training range."""
 
@@ -176,6 +176,7 @@ class ControlLoop(threading.Thread):
             deadline += period
             missed = _whole_periods(deadline, period)
             self._statistics.count("missed_ticks", missed)
+            self.inbox.skip(missed)
             deadline += missed * period  # whole periods, so that the phase stays
 
     def _wait_for_first(self) -> None:
@@ -242,12 +243,23 @@ class ControlLoop(threading.Thread):
         if not np.isfinite(action).all():
             self._statistics.count("invalid_outputs")
             return None
-        limited = self._guard.limit(action, self._sent)
+        limited = self._guard.limit(action, self._sent, self._part_of_step(sample))
         if limited.clipped:
             self._statistics.count("limited_actions")
         if limited.slowed:
             self._statistics.count("rate_limited_actions")
         return policy, limited.values
+
+    def _part_of_step(self, sample: Sample) -> float:
+        """Return how much of a control step the next command is for, above 0 to 1.
+
+        Observations of new moments are a control step apart, in simulated time if there is one. One
+        that repeats a moment may come at any time.
+        """
+        if not sample.repeated:
+            return 1.0
+        passed = (time.monotonic() - self._sent_at) / self._settings.control_step
+        return min(max(passed, 1e-9), 1.0)
 
     def _compare_with_training(self, policy: ActivePolicy, observation: np.ndarray) -> None:
         """Note what the policy never saw; it goes on, for it may well cope."""
@@ -269,7 +281,7 @@ class ControlLoop(threading.Thread):
         self, policy: ActivePolicy, sample: Sample | None, values: np.ndarray, safe: bool
     ) -> Command:
         self.sequence += 1
-        self._sent = values
+        self._sent, self._sent_at = values, time.monotonic()
         step = sample.step if sample else 0
         return Command(policy.name, policy.epoch, self.sequence, step, values, safe)
 
