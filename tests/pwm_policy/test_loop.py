@@ -340,6 +340,20 @@ def test_no_swap_jumps_by_more_than_the_rate(
     assert 0.5 * STEP < jumps(rig.commands, 0.0).max() <= STEP + 1e-9
 
 
+def test_a_moment_that_is_repeated_fast_does_not_raise_the_rate(start, right: Bundle) -> None:
+    rig = start(right, rate=RATE)
+    rig.put(1)
+    began = time.monotonic()
+    first = rig.wait(lambda c: c.sequence == 1)
+    for _ in range(100):
+        count = len(rig.commands)
+        data = np.array([1.0, 0, 0, 0, 0], np.float32)
+        rig.loop.inbox.put(Sample(1, data, time.monotonic(), repeated=True))
+        rig.wait(lambda c, count=count: len(rig.commands) > count)
+        moved = float(rig.commands[-1].values[0] - first.values[0])
+        assert moved <= RATE * (time.monotonic() - began) + 1e-9
+
+
 def test_an_effort_is_safe_at_once_whatever_its_rate(start, right: Bundle) -> None:
     rig = start(right, rate=RATE)
     for step in range(1, 6):

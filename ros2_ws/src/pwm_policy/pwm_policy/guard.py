@@ -42,8 +42,8 @@ class Limited(NamedTuple):
 class ActionGuard:
     """Keeps commands inside the actuators' limits and rates.
 
-    A rate limits the change from one command to the next, whatever time passed between them, to
-    what a control step allows: after a missed tick nothing leaps to catch up.
+    A rate limits the change from one command to the next to what a control step allows, however
+    long it took: after a missed tick nothing leaps to catch up.
     """
 
     def __init__(self, layout: ActionLayout, control_step: float) -> None:
@@ -60,10 +60,13 @@ class ActionGuard:
         # Float noise at a limit is no limited action.
         self._noise = 1e-6 * (1.0 + np.maximum(np.abs(self._low), np.abs(self._high)))
 
-    def limit(self, action: np.ndarray, previous: np.ndarray) -> Limited:
-        """Return what may follow ``previous [A]``, as near to ``action [A]`` as possible."""
+    def limit(self, action: np.ndarray, previous: np.ndarray, part: float = 1.0) -> Limited:
+        """Return what may follow ``previous [A]``, as near to ``action [A]`` as possible.
+
+        ``part`` of a control step, above 0 to 1, passes between them.
+        """
         inside = np.minimum(np.maximum(action, self._low), self._high)
-        values = _within(inside, previous, self._step)
+        values = _within(inside, previous, part * self._step)
         clipped, slowed = (
             bool((np.abs(d) > self._noise).any()) for d in (inside - action, values - inside)
         )
