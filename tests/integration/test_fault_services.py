@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 CALLS = 100
@@ -68,3 +71,46 @@ def test_a_hundred_calls_at_once_are_all_answered(
     epochs = [action.policy_epoch for action in actions]
     assert epochs == sorted(epochs)
     assert epochs[-1] == 1 + 2 * share
+
+
+def test_a_load_that_ends_after_a_cleanup_says_so(
+    make_bundle, start_policy, session, until, ask, tmp_path: Path
+) -> None:
+    """The bundle comes through a pipe, so that the node waits for it as long as the test likes."""
+    from lifecycle_msgs.msg import Transition
+    from lifecycle_msgs.srv import ChangeState
+    from pwm_interfaces.srv import ListPolicies, LoadPolicy
+
+    content = make_bundle("upright").read_bytes()
+    start_policy()
+    until(lambda: session.status.state == "active", "the policy node")
+    pipe, late = tmp_path / "pipe", tmp_path / "policies" / "late.onnx"
+    os.mkfifo(pipe)
+    os.link(pipe, late)
+    client = session.create_client(LoadPolicy, "policy_node/load_policy")
+    until(client.service_is_ready, "load_policy")
+    answer = client.call_async(LoadPolicy.Request(name="late"))
+    writers: list[int] = []
+
+    def read() -> bool:
+        """Whether the node reads; a pipe that nobody reads cannot be opened."""
+        with contextlib.suppress(OSError):
+            writers.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(writers)
+
+    until(read, "the reading of the bundle")
+    late.unlink()
+    for step in (
+        Transition.TRANSITION_DEACTIVATE,
+        Transition.TRANSITION_CLEANUP,
+        Transition.TRANSITION_CONFIGURE,
+    ):
+        assert ask(ChangeState, "policy_node/change_state", transition=Transition(id=step)).success
+    with open(writers[0], "wb") as writer:
+        writer.write(content)
+    until(answer.done, "the answer")
+    assert not answer.result().success
+    assert "cleaned up before the policy was loaded" in answer.result().message
+    listed = ask(ListPolicies, "policy_node/list_policies")
+    assert [policy.name for policy in listed.policies] == ["upright"]
+    assert ask(LoadPolicy, "policy_node/load_policy", name="upright").success

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Any
 
 from pwm_interfaces.srv import ListPolicies, LoadPolicy, SwapPolicy
@@ -24,6 +25,7 @@ from pwm_policy.registry import PolicyError, PolicyRegistry
 from pwm_policy.slot import PolicySlot
 
 NOT_CONFIGURED = "the node is not configured"
+CLEANED_UP = "the node was cleaned up before the policy was loaded"
 CALLS = QoSProfile(depth=200)
 """So many calls may wait at once; of ROS' default, ten, the rest would never be answered."""
 
@@ -62,6 +64,8 @@ class PolicyServices:
         ):
             node.create_service(kind, name, self._answer_errors(callback), qos_profile=CALLS)
         node.create_service(LoadPolicy, "~/load_policy", self._on_load, qos_profile=CALLS)
+        self._loads: SimpleQueue[tuple[PolicyRegistry, str, Any]] = SimpleQueue()
+        threading.Thread(target=self._load_one_by_one, name="load_policy", daemon=True).start()
 
     def _answer_errors(self, callback: Callable) -> Callable:
         """Answer with an error where an exception would end the executor and hang the client."""
@@ -94,13 +98,14 @@ class PolicyServices:
     async def _on_load(
         self, request: LoadPolicy.Request, response: LoadPolicy.Response
     ) -> LoadPolicy.Response:
-        """Load on another thread: the executor goes on delivering observations meanwhile."""
+        """Load on another thread, one by one: the executor goes on delivering observations."""
         registry = self.registry
         if registry is None:
             response.message = NOT_CONFIGURED
             return response
         try:
             bundle: Bundle = await self._load_beside(registry, request.name)
+            self._require_current(registry)
         except Exception as error:  # the edge of the node
             response.message = str(error)
             self._node.get_logger().warning(f"not loaded: {error}")
@@ -113,9 +118,14 @@ class PolicyServices:
 
     def _load_beside(self, registry: PolicyRegistry, name: str) -> Any:
         loaded: Any = Future()
+        self._loads.put((registry, name, loaded))
+        return loaded
 
-        def load() -> None:
+    def _load_one_by_one(self) -> None:
+        while True:
+            registry, name, loaded = self._loads.get()
             try:
+                self._require_current(registry)
                 bundle: Bundle = registry.load(name)
             except Exception as error:  # for the caller, who answers with it
                 loaded.set_exception(error)
@@ -124,8 +134,9 @@ class PolicyServices:
             if self._node.executor is not None:
                 self._node.executor.wake()
 
-        threading.Thread(target=load, name="load_policy", daemon=True).start()
-        return loaded
+    def _require_current(self, registry: PolicyRegistry) -> None:
+        if registry is not self.registry:
+            raise PolicyError(CLEANED_UP)
 
     def _on_swap(
         self, request: SwapPolicy.Request, response: SwapPolicy.Response
