@@ -32,7 +32,7 @@ class Finetune:
     """Dataset that the world model was trained on; half of every batch."""
     out: Path = Path("runs/finetuned")
     """Run directory; ``candidate/policy.safetensors`` and ``gate.json`` are the result."""
-    config: Annotated[FinetuningConfig, tyro.conf.arg(prefix_name=False)] = field(
+    config: Annotated[FinetuningConfig, tyro.conf.arg(name="")] = field(
         default_factory=FinetuningConfig
     )
     """What decides which candidate comes out."""
