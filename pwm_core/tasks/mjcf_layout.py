@@ -51,8 +51,9 @@ class ModelObservation:
     """Reads an observation from MuJoCo's data, and describes it.
 
     Hinges without limits are seen as cosine and sine, all other hinges and slides as they are; free
-    bodies as position, quaternion (w first) and velocities. Positions come first, then velocities,
-    both in the model's order, then ``sensors`` in the order asked for.
+    bodies as position, quaternion (w first, w >= 0: q and -q are one rotation) and velocities.
+    Positions come first, then velocities, both in the model's order, then ``sensors`` in the order
+    asked for.
     """
 
     def __init__(self, model: mujoco.MjModel, entries: Sequence[str] = (JOINTS,)) -> None:
@@ -116,9 +117,16 @@ def _read_joints(model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
         start = model.jnt_qposadr[joint]
         width = {0: 7, 1: 4}.get(int(model.jnt_type[joint]), 1)
         position = data.qpos[start : start + width]
+        if width == 7:
+            position = np.append(position[:3], _one_sided(position[3:]))
         turns = _turns(model, joint)
         parts += [np.cos(position), np.sin(position)] if turns else [position]
     return np.concatenate([*parts, data.qvel])
+
+
+def _one_sided(quaternion: np.ndarray) -> np.ndarray:
+    """Return the rotation's quaternion ``[4]`` of length 1 with w >= 0, as it is heard from ROS."""
+    return quaternion / np.copysign(np.linalg.norm(quaternion), quaternion[0])
 
 
 def _read_sensor(place: slice, data: mujoco.MjData) -> np.ndarray:

@@ -164,6 +164,17 @@ def test_what_is_missing_or_wrong_is_named_and_made_safe(
     until(lambda: "of hinge_1 is" in health() and "s old" in health(), "the reading that is old")
 
 
+def test_sensors_slower_than_the_policy_are_told(
+    make_bundle, start_on_sensors, robot, until, actions, health
+) -> None:
+    make_bundle("policy", GAIN, control_step=0.005)
+    start_on_sensors(stale_timeout=60.0)
+    robot("joint_states", joint_state)
+    until(lambda: "held an older one, for input comes too rarely" in health(), "the share")
+    assert "joint_states: " in health()
+    assert not any(action.safe for action in actions)
+
+
 def test_joints_under_the_robots_own_names_in_and_out(
     make_bundle, start_on_sensors, robot, until, actions, health, listen, tmp_path
 ) -> None:

@@ -92,6 +92,21 @@ def test_an_imu_says_only_what_it_measures() -> None:
     assert all(math.isnan(value) for value in vector(lost, "projected_gravity"))
 
 
+@pytest.mark.parametrize("factor", [1.0, -1.0, 0.5, -3.0])
+def test_a_rotation_is_heard_as_one_quaternion(factor: float) -> None:
+    imu = read_imu(Imu(orientation=quaternion(TURN * factor)))
+    odometry = Odometry()
+    odometry.pose.pose.orientation = quaternion(TURN * factor)
+    for said, name in ((imu, "orientation"), (read_odometry(odometry), "pose.orientation")):
+        np.testing.assert_allclose([said["", f"{name}.{part}"] for part in "wxyz"], TURN)
+
+
+@pytest.mark.parametrize("part", [0.0, math.inf, math.nan])
+def test_what_is_no_rotation_is_no_number(part: float) -> None:
+    said = read_imu(Imu(orientation=Quaternion(w=part)))
+    assert all(math.isnan(said["", f"orientation.{part}"]) for part in "wxyz")
+
+
 def test_odometry_has_velocities_in_both_frames() -> None:
     message = Odometry()
     message.pose.pose = Pose(position=Point(x=1.0, y=2.0, z=3.0), orientation=quaternion())

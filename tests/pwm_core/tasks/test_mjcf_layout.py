@@ -94,6 +94,17 @@ def test_channels_are_read_in_the_order_of_the_layout() -> None:
     assert seen["push/z"] == pytest.approx(data.sensor("push").data[2])
 
 
+def test_a_rotation_is_seen_as_one_quaternion() -> None:
+    model = compiled()
+    data = mujoco.MjData(model)
+    turn = np.array([0.4, -0.2, 0.8, 0.4])
+    for factor in (1.0, -1.0, -3.0):
+        data.qpos[3:7] = factor * turn
+        seen = ModelObservation(model).read(data)
+        np.testing.assert_allclose(seen[3:7], turn, atol=1e-6)
+        np.testing.assert_array_equal(seen[:3], data.qpos[:3])
+
+
 def test_an_imu_is_where_ros_has_it() -> None:
     channel = ModelObservation(compiled(), ("push",)).layout.channels[2]
     assert (channel.topic, channel.field, channel.unit) == (

@@ -165,8 +165,8 @@ class AssemblingInbox(Inbox):
             self._new = self._repeated = self._restarted = False
         assembled = self._assembler.assemble(now, again)
         if assembled is not None:
-            self._step = self._next_step(again)
-            self.newest = Sample(self._step, assembled.data, assembled.arrived, again)
+            step = self._step_of_decision(again)
+            self.newest = Sample(step, assembled.data, assembled.arrived, again)
         return self.sample
 
     def skip(self, decisions: int) -> None:
@@ -177,7 +177,10 @@ class AssemblingInbox(Inbox):
         if self._decided is not None:
             self._decided(self.sample)
 
-    def _next_step(self, again: bool) -> int:
+    def _step_of_decision(self, again: bool) -> int:
         if self._moment is not None:
             return self._moment.step
-        return self.newest.step if again and self.newest is not None else self._step + 1
+        if again and self.newest is not None:
+            return self.newest.step
+        self._step += 1
+        return self._step

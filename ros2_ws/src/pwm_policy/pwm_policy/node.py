@@ -11,6 +11,7 @@ import gc
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import rclpy
@@ -56,6 +57,8 @@ UNPREDICTED = "the robot does not move as the policy's world model predicts"
 HELD = "safe action until another policy is swapped in"
 SWITCH_SECONDS = 0.0005
 """How long another thread may compute before the control loop has its turn; Python's is 5 ms."""
+STALE_SHARE = 0.05
+"""An operator hears when a larger part of the decisions held an older one for want of input."""
 LAST_WORD_SECONDS = 0.5
 """How long a node that stops waits for the receivers to have its safe action."""
 
@@ -86,7 +89,7 @@ class PolicyNode(LifecycleNode):
         self._loop: ControlLoop | None = None
         self._state_name = "unconfigured"
         self._failure = ""
-        self._missed_before = 0
+        self._counted: Counter[str] = Counter()
         self._sequence = 0
         self._create_interfaces()
         self._tell_of(latch)
@@ -349,16 +352,16 @@ class PolicyNode(LifecycleNode):
             "novelty_alarms": self._watch.alarms,
             **self._statistics.snapshot(),
         }
-        missed = int(values["missed_ticks"])  # type: ignore[call-overload]
-        level, text = self._health(missed - self._missed_before)
-        self._missed_before = missed
+        counts = Counter(self._statistics.counts)
+        level, text = self._health(counts - self._counted)
+        self._counted = counts
         name = f"{self.get_fully_qualified_name()}: control loop"
         stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(diagnostic_message(stamp, name, level, text, values))
         self._watch.look_again()
 
-    def _health(self, missed: int) -> tuple[bytes, str]:
-        """Return level and words; ``missed`` ticks since the last time."""
+    def _health(self, recent: Counter[str]) -> tuple[bytes, str]:
+        """Return level and words; ``recent`` counts are those since the last time."""
         if self._failure:
             return DiagnosticStatus.ERROR, self._failure
         if self._policies.emergency_stop.is_set():
@@ -382,7 +385,13 @@ class PolicyNode(LifecycleNode):
         if self._loop.out_of_range:
             entries = ", ".join(self._loop.out_of_range)
             return DiagnosticStatus.WARN, f"outside of what the policy was trained on: {entries}"
-        if missed > 0:
+        stale = recent["stale_inputs"] / max(1, recent["ticks"])
+        if stale > STALE_SHARE:
+            lack = self._inputs.lack() if self._inputs is not None else "observation"
+            held = f"{stale:.0%} of the decisions in the last second held an older one"
+            return DiagnosticStatus.WARN, f"{held}, for input comes too rarely ({lack})"
+        if recent["missed_ticks"] > 0:
+            missed = recent["missed_ticks"]
             return DiagnosticStatus.WARN, f"{missed} ticks missed in the last second"
         return DiagnosticStatus.OK, "running"
 

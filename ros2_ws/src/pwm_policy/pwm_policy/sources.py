@@ -99,7 +99,14 @@ def _vector(name: str, vector: Any) -> dict[Place, float]:
 
 
 def _quaternion(name: str, quaternion: Quaternion) -> dict[Place, float]:
-    return {("", f"{name}.{part}"): getattr(quaternion, part) for part in "wxyz"}
+    """Return it of length 1 with w >= 0, for q and -q are one rotation; NaN for zeros."""
+    parts = quaternion.w, quaternion.x, quaternion.y, quaternion.z
+    length = math.copysign(math.hypot(*parts), quaternion.w)
+    rotates = 0 < abs(length) < math.inf
+    return {
+        ("", f"{name}.{part}"): value / length if rotates else math.nan
+        for part, value in zip("wxyz", parts, strict=True)
+    }
 
 
 def _rotation(quaternion: Quaternion) -> np.ndarray:
