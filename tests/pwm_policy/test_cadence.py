@@ -40,8 +40,13 @@ def test_time_that_jumps_begins_anew() -> None:
     assert beats(1.0, 9.0, 9.01, 9.02) == [NEW, NEW, None, NEW]
 
 
-def test_a_message_without_a_stamp_is_none_to_decide_on() -> None:
-    assert "no stamp" in Cadence(STEP).objection(0.0, 0.0)
+def test_messages_without_stamps_are_picked_by_their_arrival() -> None:
+    cadence = Cadence(STEP)
+    decided = [number for number in range(1000) if cadence.hear(0.0, 0.002 * number)]
+    assert len(decided) == pytest.approx(2.0 / STEP, rel=0.15)
+    assert not cadence.objection(0.02, 2.0), "a simulator whose time begins"
+    assert cadence.hear(0.02, 2.0) == NEW
+    assert cadence.objection(0.0, 2.1), "beside one that has stamps"
 
 
 def test_of_two_clocks_one_sets_the_pace_until_it_falls_silent() -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 EARLY = 0.1
@@ -22,6 +23,8 @@ class Beat:
 class Cadence:
     """Picks one message per control step, by stamps: sensors may be many times faster.
 
+    Messages without stamps, or of a simulator's time 0, are picked by their arrival.
+
     Time that jumps ahead begins a new count. Time that jumps back does so only after a silence, as
     of a clock that was set back: two clocks on one topic would otherwise each set the pace.
     """
@@ -30,12 +33,10 @@ class Cadence:
         self._control_step = control_step
         self._last: float | None = None
         self._due = 0.0
-        self._newest, self._heard = 0.0, 0.0
+        self._newest, self._heard, self._unstamped = 0.0, 0.0, -math.inf
 
     def objection(self, stamp: float, arrived: float) -> str:
         """Return why a message of ``stamp`` seconds must be ignored; empty if it is good."""
-        if stamp == 0.0:
-            return "it has no stamp, which says when to decide"
         if stamp < self._newest and arrived - self._heard < SILENCE:
             return f"stamp {stamp:.6f} s is before {self._newest:.6f} s: late, or of another clock"
         return ""
@@ -46,6 +47,11 @@ class Cadence:
         ``arrived`` in seconds, monotonic. There must be no :meth:`objection` to it.
         """
         self._newest, self._heard = stamp, arrived
+        if stamp == 0.0:
+            if arrived - self._unstamped < (1 - EARLY) * self._control_step:
+                return None
+            self._unstamped = arrived
+            return Beat(repeated=False)
         if stamp == self._last:
             return Beat(repeated=True)
         early = EARLY * self._control_step
