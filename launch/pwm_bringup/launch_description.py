@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import shlex
+from functools import partial
+
 from launch.action import Action
 from launch.actions import (
     DeclareLaunchArgument,
@@ -10,6 +13,7 @@ from launch.actions import (
     SetEnvironmentVariable,
     Shutdown,
 )
+from launch.events.process import ProcessExited
 from launch.launch_context import LaunchContext
 from launch.launch_description import LaunchDescription
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
@@ -19,7 +23,8 @@ from launch_ros.substitutions import FindPackageShare
 from pwm_bringup.arguments import Argument, arguments_of, from_texts
 from pwm_bringup.bringup import Bringup
 from pwm_bringup.nodes import AtEnd, NodeProcess
-from pwm_bringup.supervision import RESPAWN_SECONDS
+from pwm_bringup.processes import ENDS_WITH_US
+from pwm_bringup.supervision import RESPAWN_SECONDS, ends_all
 
 DISCOVERY = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 """Other machines see the nodes only if the user says so, e.g. with ``SUBNET``."""
@@ -57,10 +62,11 @@ def _node(given: Bringup, process: NodeProcess) -> Node:
     share = FindPackageShare("pwm_bringup")
     params_file = given.params_file or [share, "/config/", given.PARAMETER_FILE]
     enclave = ["--enclave", process.enclave] if process.enclave else []
-    stop = Shutdown(reason=f"{process.executable} ended")
     return Node(
         package=process.package,
         executable=process.executable,
+        exec_name=process.executable,  # else the prefix's
+        prefix=shlex.join(ENDS_WITH_US),
         namespace=given.namespace,
         parameters=[params_file, dict(process.parameters)],
         remappings=list(process.remappings),
@@ -68,7 +74,14 @@ def _node(given: Bringup, process: NodeProcess) -> Node:
         additional_env=dict(process.variables),
         respawn=process.at_end is AtEnd.RESPAWN,
         respawn_delay=RESPAWN_SECONDS,
-        on_exit=[stop] if process.at_end is AtEnd.STOP else None,
+        on_exit=partial(_at_end, process),
         output="screen",
         emulate_tty=True,
     )
+
+
+def _at_end(process: NodeProcess, ended: ProcessExited, context: LaunchContext) -> Action | None:
+    """Shut down when all has to end; launch hears of it before it starts the process again."""
+    if ends_all(process, ended.returncode):
+        return Shutdown(reason=f"{process.executable} ended with status {ended.returncode}")
+    return None

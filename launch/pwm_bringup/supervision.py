@@ -20,8 +20,6 @@ TOLD_TO_END = (0, *(-number for number in STOP_SIGNALS))
 def supervise(bringup: Bringup, announcement: str) -> int:
     """Run the nodes until told to end; 1 if one that is needed ended by itself.
 
-    A node that would be started again ends all others too when it was told to end.
-
     Raises :class:`PwmError` when there is no policy bundle.
     """
     _require_bundles(bringup)
@@ -34,16 +32,22 @@ def supervise(bringup: Bringup, announcement: str) -> int:
         while not stopping.wait(0.2):
             for node, process in [pair for pair in running if pair[1].returncode is not None]:
                 print(f"{process.name} ended with status {process.returncode}", flush=True)
-                if node.at_end is AtEnd.STOP or process.returncode == WRONG_USE:
-                    return 1
-                if node.at_end is AtEnd.RESPAWN and process.returncode in TOLD_TO_END:
-                    return 0
+                if ends_all(node, process.returncode):
+                    told = node.at_end is AtEnd.RESPAWN and process.returncode in TOLD_TO_END
+                    return 0 if told else 1
                 running.remove((node, process))
                 if node.at_end is AtEnd.RESPAWN and not stopping.wait(RESPAWN_SECONDS):
                     running.append((node, _start(bringup, node)))
     finally:
         stop_all([process for _, process in running])
     return 0 if all(process.returncode == 0 for _, process in running) else 1
+
+
+def ends_all(node: NodeProcess, status: int | None) -> bool:
+    """Whether all others end with a node: it is needed, was told to end, or cannot start."""
+    if node.at_end is AtEnd.RESPAWN and status in TOLD_TO_END:
+        return True
+    return node.at_end is AtEnd.STOP or status == WRONG_USE
 
 
 def _start(bringup: Bringup, node: NodeProcess) -> RosProcess:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +20,18 @@ from pwm_bringup.simulation import Simulation
 pytest.importorskip("launch_testing", reason="launch is not on PyPI: a full ROS 2 has it")
 pytestmark = pytest.mark.integration
 HERE = Path(__file__).parent
+PROGRAM = """
+import sys
+from launch import LaunchDescription, LaunchService
+from pwm_bringup.launch_description import launch_description
+from pwm_bringup.real_robot import RealRobot
+service = LaunchService(argv=[])
+service.context.launch_configurations["policy_dir"] = sys.argv[1]
+service.context.launch_configurations["dry_run"] = "true"
+service.context.launch_configurations["joints"] = "slider"
+service.include_launch_description(launch_description(RealRobot))
+sys.exit(service.run())
+"""
 
 
 @pytest.fixture
@@ -43,6 +57,45 @@ def test_launch_test(file: Path, make_bundle, tmp_path: Path, variables: dict[st
         timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture
+def robot(make_bundle, tmp_path: Path, variables: dict[str, str]):
+    """A launched policy node that has been activated, and its process id."""
+    make_bundle("upright")
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(tmp_path / "policies")],
+        env=variables | {"HOME": str(tmp_path)},  # nothing of a stop before this test
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines = iter(process.stdout)
+    first = next(line for line in lines if "process started with pid" in line)
+    assert next((line for line in lines if "activated upright" in line), None)
+    yield process, int(first.rpartition("[")[2].rstrip("]\n"))
+    if process.poll() is None:
+        process.terminate()
+    process.communicate(timeout=60)
+
+
+def test_a_policy_node_that_was_told_to_end_is_not_started_again(robot) -> None:
+    process, node = robot
+    os.kill(node, signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert "process has finished cleanly" in output
+    assert "process started with pid" not in output
+
+
+def test_a_policy_node_ends_with_a_killed_launch(robot) -> None:
+    process, node = robot
+    end = os.pidfd_open(node)
+    process.kill()
+    ended, _, _ = select.select([end], [], [], 60.0)
+    os.close(end)
+    assert ended
 
 
 @pytest.mark.parametrize(("name", "kind"), [("sim", Simulation), ("robot", RealRobot)])
