@@ -373,6 +373,7 @@ def careful_arm() -> dict[str, Any]:
 
 
 def come_from_where_the_joint_is(actions: list) -> bool:
+    assert SLOW.rate is not None
     step = SLOW.rate * TASK.control_step
     return all(abs(a.values[0] - FOUND) <= a.sequence * step + 1e-9 for a in actions)
 
