@@ -301,10 +301,9 @@ def test_a_cartpole_is_balanced_by_its_joint_states(
     start_bridge(mode="lockstep", time_limit=False)
     start_on_sensors(trigger="observation", stale_timeout=60.0)
     session.connect()
-    session.reset(seed=0)
-    episode = session.frames[-1].episode
     until(lambda: session.frames[-1].episode_step > 150, "three simulated seconds")
-    rewards = [f.reward for f in session.frames if f.episode == episode and f.episode_step > 0]
+    until(lambda: len(session.frames) > 50, "some of the states")
+    rewards = [frame.reward for frame in session.frames if frame.episode_step > 0]
     assert len(rewards) > 20, "what a busy machine lets a client see"
     assert min(rewards) > 1.0, "2 is the most; an unguided pole falls below 0.1 on its way round"
 
