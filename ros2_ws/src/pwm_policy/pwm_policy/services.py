@@ -64,8 +64,11 @@ class PolicyServices:
         ):
             node.create_service(kind, name, self._answer_errors(callback), qos_profile=CALLS)
         node.create_service(LoadPolicy, "~/load_policy", self._on_load, qos_profile=CALLS)
-        self._loads: SimpleQueue[tuple[PolicyRegistry, str, Any]] = SimpleQueue()
-        threading.Thread(target=self._load_one_by_one, name="load_policy", daemon=True).start()
+        self._loads: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        # Knows the queue alone: a node that is kept alive leaves its shared memory behind.
+        threading.Thread(
+            target=_one_by_one, args=(self._loads,), name="load_policy", daemon=True
+        ).start()
 
     def _answer_errors(self, callback: Callable) -> Callable:
         """Answer with an error where an exception would end the executor and hang the client."""
@@ -118,12 +121,8 @@ class PolicyServices:
 
     def _load_beside(self, registry: PolicyRegistry, name: str) -> Any:
         loaded: Any = Future()
-        self._loads.put((registry, name, loaded))
-        return loaded
 
-    def _load_one_by_one(self) -> None:
-        while True:
-            registry, name, loaded = self._loads.get()
+        def load() -> None:
             try:
                 self._require_current(registry)
                 bundle: Bundle = registry.load(name)
@@ -133,6 +132,9 @@ class PolicyServices:
                 loaded.set_result(bundle)
             if self._node.executor is not None:
                 self._node.executor.wake()
+
+        self._loads.put(load)
+        return loaded
 
     def _require_current(self, registry: PolicyRegistry) -> None:
         if registry is not self.registry:
@@ -210,3 +212,8 @@ class PolicyServices:
         self._node.get_logger().warning(response.message)
         self._announce(response.message)
         return response
+
+
+def _one_by_one(jobs: SimpleQueue[Callable[[], None]]) -> None:
+    while True:
+        jobs.get()()
