@@ -385,15 +385,22 @@ class PolicyNode(LifecycleNode):
         if self._loop.out_of_range:
             entries = ", ".join(self._loop.out_of_range)
             return DiagnosticStatus.WARN, f"outside of what the policy was trained on: {entries}"
+        behind = self._behind(recent)
+        if behind:
+            return DiagnosticStatus.WARN, behind
+        return DiagnosticStatus.OK, "running"
+
+    def _behind(self, recent: Counter[str]) -> str:
+        """Return what did not come in time in the last second; empty if all did."""
+        remarks = []
+        if recent["missed_ticks"] > 0:
+            remarks.append(f"{recent['missed_ticks']} ticks missed in the last second")
         stale = recent["stale_inputs"] / max(1, recent["ticks"])
         if stale > STALE_SHARE:
             lack = self._inputs.lack() if self._inputs is not None else "observation"
             held = f"{stale:.0%} of the decisions in the last second held an older one"
-            return DiagnosticStatus.WARN, f"{held}, for input comes too rarely ({lack})"
-        if recent["missed_ticks"] > 0:
-            missed = recent["missed_ticks"]
-            return DiagnosticStatus.WARN, f"{missed} ticks missed in the last second"
-        return DiagnosticStatus.OK, "running"
+            remarks.append(f"{held}, for input comes too rarely ({lack})")
+        return "; ".join(remarks)
 
 
 def _described(error: Exception) -> str:
