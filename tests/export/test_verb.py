@@ -35,7 +35,7 @@ def exported(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     """What reaches the writer as evaluation, instead of bundles."""
     evaluations: list[dict] = []
 
-    def export(self: Export, trained, dataset, evaluation) -> dict:
+    def export(self: Export, trained, dataset, evaluation, monitoring) -> dict:
         evaluations.append(evaluation)
         return {"bundle": trained.task.name}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -40,7 +41,10 @@ def shown_as(name: str, hint: Any) -> str:
     marks = getattr(hint, "__metadata__", ())
     if tyro.conf.Positional in marks:
         return "PATH"
-    given = [mark.name for mark in marks if getattr(mark, "name", None)]
+    names = [mark.name for mark in marks if getattr(mark, "name", None) is not None]
+    if "" in names:  # a group of options without a prefix
+        return fields(hint.__origin__)[0].name.replace("_", "-")
+    given = [text for text in names if text]
     return str(given[0]) if given else name.replace("_", "-")
 
 
