@@ -37,6 +37,8 @@ EVERY_MESSAGE = QoSProfile(depth=2000)
 LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 ANSWER_SECONDS = 20.0
 """How long a service, a topic or a diagnostic may take to answer, if nothing else is said."""
+REPEAT_SECONDS = 5.0
+"""After how long a request that may be repeated is."""
 SEED = 0
 
 
@@ -204,9 +206,29 @@ class Session(Node):
 
     def call(self, client: Any, request: Any) -> Any:
         """Call a service; :class:`SessionError` when it does not answer."""
+        self.spin_until(client.service_is_ready, f"service {client.srv_name}")
         future = client.call_async(request)
         self.spin_until(future.done, f"an answer of {client.srv_name}")
         return future.result()
+
+    def _call_again(self, client: Any, request: Any) -> Any:
+        """Call a service that may be called twice, again while nothing comes back.
+
+        An answer is lost when the node has not found this client yet, though it found the node.
+        """
+        self.spin_until(client.service_is_ready, f"service {client.srv_name}")
+        futures: list[Any] = []
+        asked = -math.inf
+
+        def answered() -> bool:
+            nonlocal asked
+            if time.monotonic() - asked > REPEAT_SECONDS:
+                asked = time.monotonic()
+                futures.append(client.call_async(request))
+            return any(future.done() for future in futures)
+
+        self.spin_until(answered, f"an answer of {client.srv_name}")
+        return next(future for future in futures if future.done()).result()
 
     def configure(self, node: str, **values: Any) -> None:
         """Set parameters of a node, all or none."""
@@ -214,7 +236,7 @@ class Session(Node):
         request.parameters = [
             Parameter(name, value=value).to_parameter_msg() for name, value in values.items()
         ]
-        for result in self.call(self.parameter_clients[node], request).results:
+        for result in self._call_again(self.parameter_clients[node], request).results:
             if not result.successful:
                 raise SessionError(f"{node} refused {values}: {result.reason}")
 
