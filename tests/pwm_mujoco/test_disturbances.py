@@ -9,10 +9,12 @@ import pytest
 
 from pwm_core.tasks import get_task
 from pwm_core.tasks.mjcf import MjcfTask, task_from_mjcf
+from pwm_core.tasks.shift import Shift
 from pwm_mujoco.disturbances import Disturbances
 from pwm_mujoco.world import World
 
 TASK = "cartpole-swingup"
+NOMINAL = Shift()
 PENDULUM = """
 <mujoco>
   <worldbody>
@@ -49,9 +51,9 @@ def play(world: World, decisions: int = 20, command: float = 0.4) -> np.ndarray:
     return np.array(seen)
 
 
-def offline(task: str = TASK, command: float = 0.4) -> np.ndarray:
+def offline(task: str = TASK, command: float = 0.4, shift: Shift = NOMINAL) -> np.ndarray:
     """The same without a world."""
-    environment = get_task(task).make_single(0)
+    environment = shift.of(get_task(task)).make_single(0)
     seen = [environment.reset(seed=3)[0]]
     action = get_task(task).action
     units = np.full(action.size, command, np.float32)
@@ -89,6 +91,15 @@ def test_each_has_an_effect_that_repeats_and_ends(setting: dict) -> None:
     world.disturb(Disturbances())
     world.reset(seed=3)
     np.testing.assert_array_equal(play(world), offline())
+
+
+@pytest.mark.parametrize("task", [TASK, "walker-walk"])
+@pytest.mark.parametrize(
+    "setting", [{"actuator_gain": 0.6}, {"mass_scale": 1.5}, {"observation_delay": 2}]
+)
+def test_the_core_shifts_robots_in_the_same_way(task: str, setting: dict) -> None:
+    shifted = offline(task, shift=Shift(**setting))
+    np.testing.assert_array_equal(play(make_world(task, **setting)), shifted)
 
 
 def test_friction_slows_a_sliding_body() -> None:
