@@ -145,9 +145,11 @@ def loops(
                 process.send_signal(signal.SIGSTOP)
             yield client, running
         finally:
-            for process in processes:
+            for process in processes:  # all: one that is stopped may hold a lock of shared memory
                 process.send_signal(signal.SIGCONT)
+            for process in processes:
                 process.terminate()
+            for process in processes:
                 process.wait(timeout=20)
             client.destroy_node()
             rclpy.shutdown()

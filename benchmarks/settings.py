@@ -39,7 +39,7 @@ FULL = Settings(
     transitions=SIZES,
     compiled=True,
     rates=(50, 100, 250, 500),
-    block_seconds=6.0,
+    block_seconds=3.0,
     swaps=200,
 )
 QUICK = Settings(
