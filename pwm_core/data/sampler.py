@@ -86,11 +86,15 @@ class WindowSampler:
             chosen[here] = self._permutation(int(epoch))[within[here]]
         return chosen
 
-    def batch(self, number: int) -> Windows:
-        """Return batch ``number``; the same number gives the same windows."""
-        episode = self._episodes(number)
+    def batch(self, number: int, share: slice = slice(None)) -> Windows:
+        """Return batch ``number``, or a ``share`` of its windows.
+
+        The same number gives the same windows, however they are shared out.
+        """
+        episodes = self._episodes(number)
         rng = np.random.default_rng([self._seed, 1, number])
-        first = self._start[episode] + rng.integers(self._choices[episode])
+        first = (self._start[episodes] + rng.integers(self._choices[episodes]))[share]
+        episode = episodes[share]
         observation, action, reward = self._readers
         led_to = first + 1 + np.arange(self._horizon)[:, None]
         return Windows(

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from pwm_core.checkpoint import (
     load_checkpoint,
@@ -30,14 +31,19 @@ from pwm_core.errors import PwmError
 from pwm_core.files import sha256
 from pwm_core.limits import BELOW_ONE, INSIDE, NOT_NEGATIVE, ONE_OR_MORE, POSITIVE
 from pwm_core.model.store import TrainedWorldModel
-from pwm_core.model.world_model import WorldModelConfig
+from pwm_core.model.world_model import WorldModel, WorldModelConfig
 from pwm_core.pretraining.judgement import (
     ModelQuality,
     judge_tasks,
     quality_record,
     validation_windows,
 )
-from pwm_core.pretraining.loss import LossWeights, bootstrap_shares, world_model_loss
+from pwm_core.pretraining.loss import (
+    LossWeights,
+    WorldModelLoss,
+    bootstrap_shares,
+    world_model_loss,
+)
 from pwm_core.pretraining.preparation import (
     balanced,
     build_model,
@@ -47,6 +53,7 @@ from pwm_core.pretraining.preparation import (
     train_only_new_embeddings,
 )
 from pwm_core.progress import ProgressDisplay
+from pwm_core.ranks import Ranks
 from pwm_core.run_directory import RunDirectory, plain
 
 
@@ -114,8 +121,23 @@ class PretrainingOptions:
         NOT_NEGATIVE.require(self, "threads")
 
 
+class _Loss(nn.Module):
+    """The loss as a module, which is what processes that share their gradients wrap."""
+
+    def __init__(self, model: WorldModel, weights: LossWeights) -> None:
+        super().__init__()
+        self.model, self.weights = model, weights
+
+    def forward(self, windows: Windows, shares: Tensor | None) -> WorldModelLoss:
+        return world_model_loss(self.model, windows, self.weights, shares)
+
+
 class Pretraining:
-    """The runner: owns the loop, the files and the display; the maths is in ``loss``."""
+    """The runner: owns the loop, the files and the display; the maths is in ``loss``.
+
+    Of several processes each takes its share of an update's windows and makes the same step by the
+    mean of all their gradients; the first one alone writes files and the display.
+    """
 
     def __init__(
         self,
@@ -124,21 +146,24 @@ class Pretraining:
         config: PretrainingConfig,
         options: PretrainingOptions,
         initial: Path | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         """Prepare to train on ``dataset``; ``initial`` is a world model to go on from.
 
         Its sizes and choices then stand instead of ``config.model``.
         """
         self.dataset, self.out, self.options = dataset, out, options
+        self.ranks = ranks or Ranks()
         self.inputs = {"dataset": dataset.fingerprint()}
-        self.device = resolve_device(options.device)
+        self.device = self.ranks.device(resolve_device(options.device))
         torch.manual_seed(config.seed)
         self._known_quality: dict[str, Any] = {}
-        fewest = config.transitions // config.horizon
+        fewest = config.transitions // config.horizon // self.ranks.count
         if options.accumulate > fewest:
             raise PwmError(
                 f"accumulate is {options.accumulate}, expected {fewest} or less, the windows per "
                 f"update: {config.transitions} transitions in windows of {config.horizon} decisions"
+                + (f", shared by {self.ranks.count} processes" if self.ranks.count > 1 else "")
             )
         if initial is None and config.only_embedding:
             raise PwmError("only_embedding needs a trained world model: say which with --from")
@@ -148,6 +173,7 @@ class Pretraining:
             self._start_from(initial, config.only_embedding)
         self.config = replace(config, model=self.model.config)
         self.model.to(self.device)
+        self._loss: nn.Module = _Loss(self.model, self.config.weights)
         self.optimizer = self._adam()
         self._rates = [group["lr"] for group in self.optimizer.param_groups]
         # Clipped apart, so that the ensemble does not slow the model down.
@@ -234,21 +260,29 @@ class Pretraining:
 
     def run(self) -> TrainedWorldModel:
         """Train to the last update and write ``world_model.safetensors``."""
-        run = RunDirectory(self.out, "pretrain", self.config, self.inputs)
-        run.open_metrics(self._resume())
+        run = None
+        if self.ranks.first:
+            run = RunDirectory(self.out, "pretrain", self.config, self.inputs)
+        resumed = self._resume()
+        self.ranks.require_same({"config": plain(self.config), **self.inputs, "update": resumed})
+        if run:
+            run.open_metrics(resumed)
         try:
             whole, per_task = self._train(run)
         finally:
-            run.close()
+            if run:
+                run.close()
         self.model.by_hand = False  # as its users, the exporters among them, expect it
         quality = plain(quality_record(whole, per_task))
         quality["tasks"] = self._known_quality | quality["tasks"]
         provenance = {**self.inputs, "config": plain(self.config)}
         trained = TrainedWorldModel(self.model, self.tasks, quality, provenance)
-        trained.save(self.out / "world_model.safetensors")
+        if run:
+            trained.save(self.out / "world_model.safetensors")
         return trained
 
-    def _train(self, run: RunDirectory) -> tuple[ModelQuality, dict[str, ModelQuality]]:
+    def _train(self, run: RunDirectory | None) -> tuple[ModelQuality, dict[str, ModelQuality]]:
+        """Run the updates that are left; ``run`` is where the first process keeps a record."""
         self.prepare_networks()
         self._set_threads()
         updates = self.config.updates
@@ -259,13 +293,15 @@ class Pretraining:
                 self.step += 1
                 last = self.step == updates
                 if last or self.step % self.options.validate_every == 0:
-                    quality = self._judge()
-                    scalars = {name: value.item() for name, value in figures.items()}
-                    seconds = {"seconds": time.monotonic() - begin}
-                    run.log(self.step, scalars | self._validation(*quality) | seconds)
-                if last or self.step % self.options.checkpoint_every == 0:
+                    quality, figures = self._judge(), self.ranks.mean(figures)
+                    if run:
+                        scalars = {name: value.item() for name, value in figures.items()}
+                        seconds = {"seconds": time.monotonic() - begin}
+                        run.log(self.step, scalars | self._validation(*quality) | seconds)
+                if run and (last or self.step % self.options.checkpoint_every == 0):
                     self._save()
-                progress.update(self.step, _shown(quality[0]))
+                if run:
+                    progress.update(self.step, _shown(quality[0]))
         return quality
 
     def prepare_networks(self) -> None:
@@ -273,11 +309,13 @@ class Pretraining:
         self.model.by_hand = self.device.type == "cpu" and self.config.precision == "float32"
         if self.options.compile and not self.model.by_hand:
             self.model.compile_parts()
+        if self.ranks.count > 1:
+            self._loss = DistributedDataParallel(self._loss)
 
     def _set_threads(self) -> None:
         if self._threads:
             torch.set_num_threads(self._threads)
-        elif self.device.type == "cpu":
+        elif self.device.type == "cpu" and self.ranks.count == 1:  # else torchrun's choice stands
             windows = self._windows()
             choose_threads(lambda: self._gradients(windows))
             self.optimizer.zero_grad(set_to_none=True)
@@ -288,7 +326,13 @@ class Pretraining:
         return pad(windows, *widths).to(self.device)
 
     def _windows(self) -> Windows:
-        return self._placed(self.samplers[self._horizon()].batch(self.step))
+        share = self.ranks.share(self._batch)
+        return self._placed(self.samplers[self._horizon()].batch(self.step, share))
+
+    @property
+    def _batch(self) -> int:
+        """Return the number of windows of this update, those of all processes."""
+        return self.config.transitions // self._horizon()
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.config.precision == "float32":
@@ -296,18 +340,29 @@ class Pretraining:
         return torch.autocast(self.device.type, torch.bfloat16)
 
     def _gradients(self, windows: Windows) -> dict[str, Tensor]:
-        """Set the gradients of the loss of ``windows``; return its named parts."""
+        """Set the gradients of the loss of ``windows``; return its named parts.
+
+        The gradients are those of all processes' windows, the parts this process's share of them,
+        to be averaged.
+        """
         self.optimizer.zero_grad(set_to_none=True)
         figures: dict[str, Tensor] = {}
-        total = len(windows.task)
-        for chunk, shares in zip(self._chunks(windows), self._shares(total), strict=True):
-            with self._autocast():
-                loss = world_model_loss(self.model, chunk, self.config.weights, shares)
-            weight = len(chunk.task) / total
-            (loss.total * weight).backward()
+        chunks = self._chunks(windows)
+        for number, (chunk, shares) in enumerate(zip(chunks, self._shares(), strict=True), 1):
+            weight = self.ranks.count * len(chunk.task) / self._batch
+            with self._apart(until=number == len(chunks)):
+                with self._autocast():
+                    loss = self._loss(chunk, shares)
+                (loss.total * weight).backward()
             for name, value in loss.named().items():
                 figures[f"loss/{name}"] = figures.get(f"loss/{name}", 0) + value * weight
         return figures
+
+    def _apart(self, until: bool) -> AbstractContextManager[Any]:
+        """Let the processes add up gradients by themselves ``until`` their last part."""
+        if until or not isinstance(self._loss, DistributedDataParallel):
+            return nullcontext()
+        return self._loss.no_sync()
 
     def _chunks(self, windows: Windows) -> list[Windows]:
         """Return the windows in the parts of which gradients are added up."""
@@ -315,13 +370,14 @@ class Pretraining:
         split_tensors = [t.tensor_split(count, min(1, t.ndim - 1)) for t in tensors]
         return [Windows(*chunk) for chunk in zip(*split_tensors, strict=True)]
 
-    def _shares(self, batch: int) -> list[Tensor | None]:
+    def _shares(self) -> list[Tensor | None]:
         """Return each part's shares of the windows for the other dynamics heads."""
         heads, count = self.model.config.dynamics_heads, self.options.accumulate
         if heads == 1:
             return [None] * count
-        shares = bootstrap_shares(heads, batch, self.config.seed, self.step).to(self.device)
-        return list(shares.tensor_split(count, 1))
+        shares = bootstrap_shares(heads, self._batch, self.config.seed, self.step)
+        own = shares[:, self.ranks.share(self._batch)].to(self.device)
+        return list(own.tensor_split(count, 1))
 
     def _update(self) -> dict[str, Tensor]:
         self._schedule()

@@ -17,6 +17,7 @@ from pwm_core.model.store import TrainedWorldModel
 from pwm_core.pretraining.loss import LossWeights
 from pwm_core.pretraining.quality import REWARD_ERROR_LIMIT, quality_row
 from pwm_core.pretraining.runner import Pretraining, PretrainingConfig, PretrainingOptions
+from pwm_core.ranks import joined_ranks
 from pwm_core.tables import print_table
 
 CURRICULUM = ((0.5, 4), (0.25, 8))
@@ -38,7 +39,11 @@ MODEL_OPTIONS = (
 
 @dataclass(frozen=True)
 class Pretrain:
-    """Train one world model over all tasks of a dataset. An interrupted run resumes."""
+    """Train one world model over all tasks of a dataset. An interrupted run resumes.
+
+    ``torchrun --nproc-per-node N -m pwm_core pretrain …`` shares each update among N processes, of
+    several machines if need be (docs/scaling.md).
+    """
 
     data: Path = Path("runs/data")
     """Dataset directory."""
@@ -101,7 +106,8 @@ class Pretrain:
     """Compile the networks on a GPU or in bfloat16 (needs a C++ compiler; pays from about 500
     updates on). In float32 on a CPU they run by hand, which is faster."""
     threads: int = 0
-    """CPU threads; 0 measures at the start whether more than one pays."""
+    """CPU threads; 0 measures at the start whether more than one pays (under torchrun:
+    OMP_NUM_THREADS)."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -116,8 +122,10 @@ class Pretrain:
         episodic = any(task.episodic for task in dataset.tasks.values())
         config = self._config(episodic)
         keep_freed_memory()
-        trained = Pretraining(dataset, self.out, config, options, self.initial).run()
-        self._report(trained)
+        with joined_ranks() as ranks:
+            trained = Pretraining(dataset, self.out, config, options, self.initial, ranks).run()
+        if ranks.first:
+            self._report(trained)
         return 0
 
     def _require_no_model_options(self) -> None:
