@@ -28,6 +28,7 @@ ORDER = (
     "eval",
     "export",
     "report",
+    "study",
     "sim",
     "robot",
     "demo",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from pathlib import Path
 from types import ModuleType
@@ -44,6 +45,13 @@ def reference() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The study in ``studies/counting_study.py``, importable in worker processes too."""
+    monkeypatch.syspath_prepend(Path(__file__).with_name("studies"))
+    return importlib.import_module("counting_study")
 
 
 @pytest.fixture

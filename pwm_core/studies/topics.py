@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The studies by name. One is imported only when it is run: each brings what it measures."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from pwm_core.errors import PwmError
+from pwm_core.studies.study import Topic
+
+TOPICS: dict[str, str] = {}
+"""Module of each study, which has it as ``TOPIC``."""
+
+
+def topic(name: str) -> Topic:
+    """Return the study called ``name``; ``PwmError`` lists the names otherwise."""
+    if name not in TOPICS:
+        raise PwmError(f"unknown study {name!r}: the studies are {', '.join(TOPICS)}")
+    return import_module(TOPICS[name]).TOPIC
