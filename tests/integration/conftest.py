@@ -17,6 +17,9 @@ import pytest
 # Before the middleware is loaded: nothing leaves this machine, nothing comes in.
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
+# Under `nohup` SIGHUP is ignored, in every process started from here too.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
 PATIENCE = 60.0
 """Seconds a predicate may take to hold. It bounds a failure only: a node's imports alone are
 seconds of processor time, half a minute where a dozen others compute."""
