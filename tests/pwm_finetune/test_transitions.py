@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+
+import numpy as np
+import pytest
+
+from pwm_finetune.transitions import SETTLING, Observed, Outcome, Pairing, Sent, Stretch
+
+
+class Heard:
+    """A pairing and all that it said."""
+
+    def __init__(self, reward=None) -> None:
+        self.stretches: list[Stretch] = []
+        self.outcomes: list[Outcome] = []
+        self.pairing = Pairing(self.stretches.append, self.outcomes.append, reward)
+
+    def hear(self, messages: list[Observed | Sent]) -> Heard:
+        for message in messages:
+            if isinstance(message, Observed):
+                self.pairing.observe(message)
+            else:
+                self.pairing.send(message)
+        return self
+
+    def all(self, messages: list[Observed | Sent]) -> Heard:
+        self.hear(messages).pairing.flush()
+        return self
+
+    @property
+    def lengths(self) -> list[int]:
+        return [len(stretch.reward) for stretch in self.stretches]
+
+
+def observed(step: int, episode: int, episode_step: int, length: int) -> Observed:
+    """Entry 0 is the number of the observation, the reward a tenth of it."""
+    reward = 0.1 * step if episode_step else 0.0
+    total = 0.1 * sum(range(step - episode_step + 1, step + 1))
+    data, ends = np.array([step, 1.0], np.float32), episode_step == length
+    return Observed(step, episode, episode_step, data, reward, truncated=ends, total=total)
+
+
+def sent(step: int, policy: str = "p", epoch: int = 1, safe: bool = False) -> Sent:
+    """The action tells which observation it answers."""
+    return Sent(step, policy, epoch, np.array([step / 1000], np.float32), safe)
+
+
+def episodes(count: int, length: int, first: int = 1) -> list[Observed | Sent]:
+    """All messages of whole episodes in their order."""
+    messages: list[Observed | Sent] = []
+    for episode in range(count):
+        for place in range(length + 1):
+            step = first + episode * (length + 1) + place
+            messages.append(observed(step, episode, place, length))
+            if place < length:
+                messages.append(sent(step))
+    return messages
+
+
+def answers(messages: list[Observed | Sent], step: int) -> int:
+    """Place of the command that answers an observation."""
+    return next(i for i, m in enumerate(messages) if isinstance(m, Sent) and m.step == step)
+
+
+def sees(messages: list[Observed | Sent], step: int) -> int:
+    """Place of an observation."""
+    return next(i for i, m in enumerate(messages) if isinstance(m, Observed) and m.step == step)
+
+
+def test_whole_episodes_as_they_were() -> None:
+    heard = Heard().all(episodes(3, 40))
+    assert heard.lengths == [40, 40, 40]
+    second = heard.stretches[1]
+    assert second.observation[:, 0].tolist() == list(range(42, 83))
+    np.testing.assert_allclose(second.action[:, 0], np.arange(42, 82) / 1000)
+    np.testing.assert_allclose(second.reward, 0.1 * np.arange(43, 83))
+    assert [o.policy for o in heard.outcomes] == ["p"] * 3
+    assert heard.outcomes[1].total == pytest.approx(0.1 * sum(range(43, 83)))
+    assert not heard.pairing.gaps
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_order_of_arrival_does_not_matter(seed: int) -> None:
+    """Each message is late by up to ten others."""
+    messages, late = episodes(3, 40), random.Random(seed)
+    order = sorted(range(len(messages)), key=lambda i: i + late.uniform(0, 10))
+    found = Heard().all([messages[i] for i in order])
+    expected = Heard().all(messages)
+    assert found.lengths == expected.lengths == [40, 40, 40]
+    for a, b in zip(found.stretches, expected.stretches, strict=True):
+        np.testing.assert_array_equal(a.observation, b.observation)
+        np.testing.assert_array_equal(a.action, b.action)
+
+
+@pytest.mark.parametrize("lost", ["observation", "command"])
+def test_nothing_spans_what_was_lost(lost: str) -> None:
+    messages = episodes(1, 40)
+    del messages[(sees if lost == "observation" else answers)(messages, 11)]
+    heard = Heard().all(messages)
+    # Observation 11 is part of two transitions, the command of one.
+    assert heard.lengths == ([9, 29] if lost == "observation" else [10, 30])
+    assert sum(heard.pairing.gaps.values()) == 1
+    assert {s.episode for s in heard.stretches} == {0}
+    for stretch in heard.stretches:
+        assert (np.diff(stretch.observation[:, 0]) == 1).all()
+        np.testing.assert_allclose(stretch.action[:, 0], stretch.observation[:-1, 0] / 1000)
+
+
+def test_an_episode_with_a_gap_still_has_the_return_that_its_messages_tell() -> None:
+    messages = episodes(1, 40)
+    del messages[answers(messages, 11)]
+    (outcome,) = Heard().all(messages).outcomes
+    assert outcome.total == pytest.approx(0.1 * sum(range(2, 42)))
+
+
+def test_an_episode_known_in_part_has_none() -> None:
+    messages = episodes(1, 40)[30:]
+    heard = Heard().all(messages)
+    assert heard.lengths == [25]
+    assert heard.outcomes == []
+
+
+def test_two_different_commands_for_an_observation_are_a_gap() -> None:
+    messages = episodes(1, 40)
+    place = answers(messages, 20)
+    again = messages[place]
+    assert isinstance(again, Sent)
+    repeated = Heard().all([*messages[:place], again, *messages[place:]])
+    assert repeated.lengths == [40]
+    other = dataclasses.replace(again, action=again.action + 0.5)
+    contradicted = Heard().all([*messages[:place], other, *messages[place:]])
+    assert contradicted.lengths == [19, 20]
+
+
+def test_the_safe_action_is_a_gap_and_its_episode_no_policys() -> None:
+    messages = episodes(1, 40)
+    place = answers(messages, 20)
+    messages[place] = sent(20, safe=True)
+    heard = Heard().all(messages)
+    assert heard.lengths == [19, 20]
+    assert heard.outcomes == []
+    assert heard.pairing.gaps == {"the safe action": 1}
+
+
+def test_a_swap_in_an_episode_divides_it_and_its_return_is_nobodys() -> None:
+    messages = [
+        sent(m.step, "q", 2) if isinstance(m, Sent) and m.step > 20 else m for m in episodes(2, 40)
+    ]
+    heard = Heard().all(messages)
+    assert heard.lengths == [20, 20, 40]
+    assert [s.policy for s in heard.stretches] == ["p", "q", "q"]
+    assert [(o.policy, o.epoch) for o in heard.outcomes] == [("q", 2)]
+
+
+@pytest.mark.parametrize("where", ["observation", "reward", "action"])
+def test_what_is_not_finite_is_left_out(where: str) -> None:
+    messages = episodes(1, 40)
+    if where == "action":
+        place = answers(messages, 20)
+        messages[place] = dataclasses.replace(sent(20), action=np.array([math.nan], np.float32))
+    else:
+        place = sees(messages, 20)
+        change = {"data": np.array([20, math.nan])} if where == "observation" else {}
+        change |= {"reward": math.nan} if where == "reward" else {}
+        messages[place] = dataclasses.replace(messages[place], **change)  # type: ignore[arg-type]
+    heard = Heard().all(messages)
+    assert heard.lengths == {"observation": [18, 20], "reward": [18, 21], "action": [19, 20]}[where]
+    for stretch in heard.stretches:
+        for array in (stretch.observation, stretch.action, stretch.reward):
+            assert np.isfinite(array).all()
+
+
+def test_a_reset_in_the_middle_ends_the_stretch_without_a_loss() -> None:
+    messages = [m for m in episodes(2, 40) if m.step <= 10 or m.step > 41]
+    for place, message in enumerate(messages):
+        if message.step > 41:
+            messages[place] = dataclasses.replace(message, step=message.step - 31)
+    heard = Heard().all(messages)
+    assert heard.lengths == [9, 40]
+    assert not heard.pairing.gaps
+    assert len(heard.outcomes) == 1
+
+
+def test_a_simulator_that_starts_anew_is_another_episode() -> None:
+    heard = Heard().all(episodes(2, 40))
+    heard.all(episodes(1, 40))
+    assert heard.lengths == [40, 40, 40]
+    assert [s.episode for s in heard.stretches] == [0, 1, 2]
+
+
+def test_a_reward_function_replaces_the_messages_rewards() -> None:
+    heard = Heard(lambda o, a, following: float(following[0] + a[0])).all(episodes(1, 40))
+    assert heard.stretches[0].reward[0] == pytest.approx(2 + 0.001)
+    assert heard.outcomes[0].total == pytest.approx(heard.stretches[0].reward.sum())
+
+
+def test_a_terminal_state_is_marked() -> None:
+    messages = episodes(2, 40)
+    place = sees(messages, 41)
+    messages[place] = dataclasses.replace(messages[place], terminated=True, truncated=False)  # type: ignore[arg-type]
+    assert [s.terminated for s in Heard().all(messages).stretches] == [True, False]
+
+
+def test_a_transition_is_decided_on_once_later_ones_have_come() -> None:
+    messages = episodes(1, 4 * SETTLING)
+    heard = Heard().hear(messages[: 2 * SETTLING])
+    assert heard.lengths == []
+    heard.pairing.flush()
+    heard.pairing.cut("done")
+    assert heard.lengths == [SETTLING - 1]
