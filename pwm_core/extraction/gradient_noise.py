@@ -6,6 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pwm_core.extraction.frozen_model import FrozenModel
 from pwm_core.extraction.learner import Learner
 from pwm_core.extraction.together import Together
 from pwm_core.model.world_model import WorldModel
@@ -25,7 +26,8 @@ def gradient_noise(
     groups = min(GROUPS, len(z))
     used = len(z) - len(z) % groups
     noise = learner.noise(len(z), learner.generator(iteration))[:, :used]
-    together = Together(model, [task] * groups, [learner.twin() for _ in range(groups)])
+    frozen = FrozenModel(model, [task] * groups)
+    together = Together(frozen, [learner.twin() for _ in range(groups)])
     found = together.ascend(z[:used].unflatten(0, (groups, -1)), noise.unflatten(1, (groups, -1)))
     each = torch.stack(found)
     error = (each.var(0).sum() / groups).sqrt()

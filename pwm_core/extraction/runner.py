@@ -28,6 +28,7 @@ from pwm_core.evaluation.episodes import deterministic, run_episodes
 from pwm_core.extraction.actor_critic import Policy
 from pwm_core.extraction.config import ExtractionConfig, ExtractionOptions
 from pwm_core.extraction.diagnosis import FIGURES, DataReturns, diagnose, gap
+from pwm_core.extraction.frozen_model import FrozenModel
 from pwm_core.extraction.gradient_noise import gradient_noise
 from pwm_core.extraction.imagination import imagined_returns
 from pwm_core.extraction.learner import Learner
@@ -365,7 +366,7 @@ def iterate(extractions: Sequence[Extraction]) -> list[dict[str, Tensor]]:
     if together is None or together.learners != [e.learner for e in extractions]:
         learners = [extraction.learner for extraction in extractions]
         model, tasks = extractions[0].model, [extraction.index for extraction in extractions]
-        together = Together(model, tasks, learners)
+        together = Together(FrozenModel(model, tasks), learners)
         for extraction in extractions:
             extraction.together = together
     iterations = [extraction.iteration for extraction in extractions]

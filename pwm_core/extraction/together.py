@@ -20,7 +20,6 @@ from pwm_core.extraction.loss import lambda_returns, objectives
 from pwm_core.extraction.reward import shaped
 from pwm_core.extraction.rollout import Rollout
 from pwm_core.extraction.stacked_actors import StackedActors
-from pwm_core.model.world_model import WorldModel
 
 Figures = dict[str, Tensor]
 
@@ -28,13 +27,11 @@ Figures = dict[str, Tensor]
 class Together:
     """Learners of several tasks of one world model, with the same configuration."""
 
-    def __init__(
-        self, model: WorldModel, tasks: Sequence[int], learners: Sequence[Learner]
-    ) -> None:
-        """``learners[i]`` learns the task with the index ``tasks[i]``."""
+    def __init__(self, model: FrozenModel, learners: Sequence[Learner]) -> None:
+        """``learners[i]`` learns task ``i`` of those that ``model`` was frozen for."""
         self.learners = learners
         self._config = learners[0].config
-        self._model = FrozenModel(model, tasks)
+        self._model = model
         self._actors = StackedActors([learner.actor for learner in learners])
         discounts = [[learner.discount] for learner in learners]
         self._discount = torch.tensor(discounts, device=learners[0].device)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from pwm_core.extraction.actor_critic import Actor, Critics
 from pwm_core.extraction.config import PRESETS
+from pwm_core.extraction.frozen_model import FrozenModel
 from pwm_core.extraction.learner import Learner
 from pwm_core.extraction.reward import TrainingReward
 from pwm_core.extraction.together import Together
@@ -193,7 +194,7 @@ def test_two_iterations_equal_the_released_ones(
 
     monkeypatch.setattr(learner, "fit_critics", seen)
     task = torch.full((BATCH,), TASK)
-    together = Together(random_model, [TASK], [learner])
+    together = Together(FrozenModel(random_model, [TASK]), [learner])
     for iteration in range(2):
         z = random_model.encode(torch.randn(BATCH, 3), task).detach()
         noise = learner.noise(BATCH, learner.generator(iteration))

@@ -12,6 +12,7 @@ from pwm_core.checkpoint import CheckpointError, load_checkpoint
 from pwm_core.data.dataset import Dataset, DatasetError, DatasetWriter, TaskInfo
 from pwm_core.errors import PwmError
 from pwm_core.extraction.config import ExtractionConfig, ExtractionOptions
+from pwm_core.extraction.frozen_model import FrozenModel
 from pwm_core.extraction.runner import CONFIRMATION_SEED, EVALUATION_SEED, Extraction
 from pwm_core.extraction.store import TrainedPolicy
 from pwm_core.extraction.together import Together
@@ -204,7 +205,7 @@ def test_gradient_noise_is_the_error_of_the_batch_mean(
     learner, (z, _) = extraction.learner, extraction._encode(extraction.start_observations())
     found = extraction._gradient_noise()
     noise = learner.noise(16, learner.generator(0))[:, None]
-    together = Together(extraction.model, [extraction.index], [learner])
+    together = Together(FrozenModel(extraction.model, [extraction.index]), [learner])
     pairs = []
     for first in range(0, 16, 2):
         rows = slice(first, first + 2)

@@ -12,6 +12,7 @@ import torch
 from pwm_core.checkpoint import load_checkpoint
 from pwm_core.data.dataset import Dataset
 from pwm_core.extraction.config import ExtractionConfig
+from pwm_core.extraction.frozen_model import FrozenModel
 from pwm_core.extraction.gradient_noise import gradient_noise
 from pwm_core.extraction.learner import Learner
 from pwm_core.extraction.memory import task_bytes, tasks_that_fit
@@ -52,8 +53,8 @@ def test_iterations_are_those_of_each_task_alone(
     model = random_model.float().requires_grad_(False)
     task = torch.arange(2).repeat_interleave(6)
     together, alone = learners(config), learners(config)
-    pair = Together(model, [0, 1], together)
-    single = [Together(model, [i], [learner]) for i, learner in enumerate(alone)]
+    pair = Together(FrozenModel(model, [0, 1]), together)
+    single = [Together(FrozenModel(model, [i]), [learner]) for i, learner in enumerate(alone)]
     for iteration in range(3):
         z = model.encode(torch.randn(12, 3), task).unflatten(0, (2, 6))
         number = [iteration, iteration + 7]
@@ -74,9 +75,9 @@ def test_a_learner_goes_on_alone_after_the_others_have_left(
     model = random_model.float().requires_grad_(False)
     z = model.encode(torch.randn(12, 3), torch.arange(2).repeat_interleave(6)).unflatten(0, (2, 6))
     together, alone = learners(extraction_config), learners(extraction_config)[1]
-    Together(model, [0, 1], together).update(z, [0, 0])
-    Together(model, [1], together[1:]).update(z[1:], [1])
-    single = Together(model, [1], [alone])
+    Together(FrozenModel(model, [0, 1]), together).update(z, [0, 0])
+    Together(FrozenModel(model, [1]), together[1:]).update(z[1:], [1])
+    single = Together(FrozenModel(model, [1]), [alone])
     for iteration in range(2):
         single.update(z[1:], [iteration])
     for name, tensor in alone.tensors().items():
