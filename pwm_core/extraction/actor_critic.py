@@ -80,13 +80,17 @@ class StackedLinear(nn.Module):
 class StackedNorm(nn.Module):
     """LayerNorm with its own gain and bias for each member."""
 
+    eps = 1e-5
+
     def __init__(self, gain: nn.Parameter, bias: nn.Parameter) -> None:
         """Take ``gain`` and ``bias``, ``[members, 1, width]``."""
         super().__init__()
         self.gain, self.bias = gain, bias
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.addcmul(self.bias, functional.layer_norm(x, x.shape[-1:]), self.gain)
+        return torch.addcmul(
+            self.bias, functional.layer_norm(x, x.shape[-1:], eps=self.eps), self.gain
+        )
 
 
 def drawn_linear(members: int, inputs: int, outputs: int, networks: Networks) -> StackedLinear:

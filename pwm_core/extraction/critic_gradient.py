@@ -28,7 +28,7 @@ def loss_and_gradients(
     members = len(network[-1].get_parameter("bias"))
     error = visit.forward(z.expand(members, *z.shape)).squeeze(-1) - target
     visit.backward((error * (2 / error.shape[1])).unsqueeze(-1), inputs=False)
-    return error.square().mean(1).sum(), settle(network, [visit])
+    return error.square().mean(1).sum(), settle([visit])
 
 
 _compiled = torch.compile(loss_and_gradients, dynamic=False)

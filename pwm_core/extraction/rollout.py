@@ -40,7 +40,7 @@ class Rollout:
         pair = z.new_zeros(len(noise) + 1, *z.shape[:-1], latent + model.actions)
         pair[0, ..., :latent] = z
         self._choices = [Visit(actors.network) for _ in noise]
-        self._steps = [Visit(model.dynamics) for _ in noise]
+        self._steps = [Visit(model.dynamics, learning=False) for _ in noise]
         for t, (choice, step) in enumerate(zip(self._choices, self._steps, strict=True)):
             mean = choice.forward(pair[t, ..., :latent])
             pair[t, ..., latent : latent + actors.actions] = torch.tanh(mean + scaled[t])

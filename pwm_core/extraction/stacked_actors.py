@@ -69,7 +69,7 @@ class StackedActors:
         """
         sigma = (gradient * noise).sum((0, 2)).unsqueeze(1) * self.sigma()
         sigma *= self.log_sigma >= self._floor
-        for own, found in zip(self._own, [*settle(self.network, visits), sigma], strict=True):
+        for own, found in zip(self._own, [*settle(visits), sigma], strict=True):
             for parameter, part in zip(own, found, strict=True):
                 part = part.mT if parameter.dim() == 2 else part[0]
                 parameter.grad = part[: len(parameter)].contiguous()

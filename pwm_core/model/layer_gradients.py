@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks run forward and backward layer by layer by hand: half the time autograd takes.
+"""Networks run forward and backward layer by layer by hand: a third of the time autograd takes.
 
 On a CPU the networks are small and visited thousands of times, so that autograd's bookkeeping and
 the many operators it makes of one Mish cost as much as the products, and autograd multiplies by
-the slower of two libraries (``model.products``). Here every kind of layer has a :class:`Rule`.
+the slower of two libraries (``model.products``). Here every kind of layer has a :class:`Rule`, and
+a LayerNorm is one with the activation after it (``model.kernels``).
+
+A :class:`Visit` remembers what the way back needs. Gradients of weights are taken only where
+:func:`settle` asks for them: never for a frozen network, and in one product per layer for a network
+that was visited at every step of a window or a rollout.
 """
 
 from __future__ import annotations
@@ -16,10 +21,12 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from pwm_core.model import kernels
 from pwm_core.model.networks import Mish, SimNorm
 from pwm_core.model.products import product
 
-Saved = tuple[Tensor, ...]
+Saved = tuple[Any, ...]
+Gradients = list[Tensor]
 
 
 class Rule(ABC):
@@ -30,23 +37,26 @@ class Rule(ABC):
         """Return the layer's output for ``x``, and what :meth:`backward` needs of it."""
 
     @abstractmethod
-    def backward(self, layer: Any, saved: Saved, gradient: Tensor) -> Tensor:
-        """Return the gradient of ``x`` for that of the output, which stays as it is."""
+    def backward(
+        self, layer: Any, saved: Saved, gradient: Tensor, learning: bool
+    ) -> tuple[Tensor, Gradients]:
+        """Return the gradient of ``x`` for that of the output, which stays as it is.
 
-
-class LearningRule(Rule):
-    """Rule of a layer that has parameters."""
-
-    @abstractmethod
-    def parameters(self, layer: Any, x: Tensor, saved: Saved, gradient: Tensor) -> list[Tensor]:
-        """Return the gradients of the parameters for inputs ``x [n, in]``, ``gradient [n, out]``.
-
-        ``saved`` is that of all rows.
+        And those of the parameters where they are sums over rows, if ``learning``; none of a
+        :class:`ProductRule`.
         """
 
 
-class LinearRule(LearningRule):
-    """``nn.Linear`` on ``[…, in]``; its bias may be ``[tasks, 1, out]``."""
+class ProductRule(Rule):
+    """Rule of a layer that multiplies by a weight, whose gradient is a product of all rows."""
+
+    @abstractmethod
+    def parameters(self, x: Sequence[Tensor], gradient: Sequence[Tensor]) -> Gradients:
+        """Return the gradients of weight and bias for inputs and gradients of several visits."""
+
+
+class LinearRule(ProductRule):
+    """``nn.Linear`` on ``[…, in]``; a bias ``[tasks, 1, out]`` has no gradient."""
 
     def forward(self, layer: nn.Linear, x: Tensor) -> tuple[Tensor, Saved]:
         shared = layer.bias.dim() == 1
@@ -54,17 +64,18 @@ class LinearRule(LearningRule):
         y = y.view(*x.shape[:-1], -1)
         return y if shared else y.add_(layer.bias), ()
 
-    def backward(self, layer: nn.Linear, saved: Saved, gradient: Tensor) -> Tensor:
+    def backward(
+        self, layer: nn.Linear, saved: Saved, gradient: Tensor, learning: bool
+    ) -> tuple[Tensor, Gradients]:
         x = product(gradient.flatten(0, -2), layer.weight)
-        return x.view(*gradient.shape[:-1], -1)
+        return x.view(*gradient.shape[:-1], -1), []
 
-    def parameters(
-        self, layer: nn.Linear, x: Tensor, saved: Saved, gradient: Tensor
-    ) -> list[Tensor]:
-        return [product(gradient.mT, x), gradient.sum(0)]
+    def parameters(self, x: Sequence[Tensor], gradient: Sequence[Tensor]) -> Gradients:
+        rows = joined(gradient, 0)
+        return [product(rows.mT, joined(x, 0)), rows.sum(0)]
 
 
-class NormRule(LearningRule):
+class NormRule(Rule):
     """``nn.LayerNorm``."""
 
     def forward(self, layer: nn.LayerNorm, x: Tensor) -> tuple[Tensor, Saved]:
@@ -73,23 +84,14 @@ class NormRule(LearningRule):
         )
         return y, (x, mean, scale)
 
-    def backward(self, layer: nn.LayerNorm, saved: Saved, gradient: Tensor) -> Tensor:
-        x, mean, scale = saved
-        shape, wanted = layer.normalized_shape, [True, False, False]
-        return torch.ops.aten.native_layer_norm_backward(
-            gradient, x, shape, mean, scale, layer.weight, layer.bias, wanted
-        )[0]
-
-    def parameters(
-        self, layer: nn.LayerNorm, x: Tensor, saved: Saved, gradient: Tensor
-    ) -> list[Tensor]:
-        _, mean, scale = saved
-        shape, wanted = layer.normalized_shape, [False, True, True]
-        return list(
-            torch.ops.aten.native_layer_norm_backward(
-                gradient, x, shape, mean, scale, layer.weight, layer.bias, wanted
-            )[1:]
+    def backward(
+        self, layer: nn.LayerNorm, saved: Saved, gradient: Tensor, learning: bool
+    ) -> tuple[Tensor, Gradients]:
+        shape, wanted = layer.normalized_shape, [True, learning, learning]
+        x, *own = torch.ops.aten.native_layer_norm_backward(
+            gradient, saved[0], shape, saved[1], saved[2], layer.weight, layer.bias, wanted
         )
+        return x, own
 
 
 class MishRule(Rule):
@@ -104,10 +106,12 @@ class MishRule(Rule):
         t = p.div_(2 - p)
         return x * t, (x, s, t)
 
-    def backward(self, layer: Mish, saved: Saved, gradient: Tensor) -> Tensor:
+    def backward(
+        self, layer: Mish, saved: Saved, gradient: Tensor, learning: bool
+    ) -> tuple[Tensor, Gradients]:
         x, s, t = saved
         slope = torch.addcmul(t.new_ones(()), t, t, value=-1).mul_(s)
-        return torch.addcmul(t, slope, x, out=slope).mul_(gradient)
+        return torch.addcmul(t, slope, x, out=slope).mul_(gradient), []
 
 
 class SimNormRule(Rule):
@@ -120,10 +124,12 @@ class SimNormRule(Rule):
         y = torch.softmax(self._across(layer, x).div(layer.temperature), -2)
         return y.mT.flatten(-2), (y,)
 
-    def backward(self, layer: SimNorm, saved: Saved, gradient: Tensor) -> Tensor:
+    def backward(
+        self, layer: SimNorm, saved: Saved, gradient: Tensor, learning: bool
+    ) -> tuple[Tensor, Gradients]:
         (y,) = saved
         x = torch._softmax_backward_data(self._across(layer, gradient), y, -2, y.dtype)
-        return x.div_(layer.temperature).mT.flatten(-2)
+        return x.div_(layer.temperature).mT.flatten(-2), []
 
     def _across(self, layer: SimNorm, x: Tensor) -> Tensor:
         return x.unflatten(-1, (-1, layer.group)).mT.contiguous()
@@ -135,8 +141,10 @@ class ReLURule(Rule):
     def forward(self, layer: nn.ReLU, x: Tensor) -> tuple[Tensor, Saved]:
         return torch.relu(x), (x,)
 
-    def backward(self, layer: nn.ReLU, saved: Saved, gradient: Tensor) -> Tensor:
-        return torch.ops.aten.threshold_backward(gradient, saved[0], 0)
+    def backward(
+        self, layer: nn.ReLU, saved: Saved, gradient: Tensor, learning: bool
+    ) -> tuple[Tensor, Gradients]:
+        return torch.ops.aten.threshold_backward(gradient, saved[0], 0), []
 
 
 RULES: dict[type[nn.Module], Rule] = {
@@ -146,12 +154,127 @@ RULES: dict[type[nn.Module], Rule] = {
     SimNorm: SimNormRule(),
     nn.ReLU: ReLURule(),
 }
-"""Rules of the layers that any network has."""
+"""Rules by kind of layer; extraction adds those of its ensembles."""
+
+
+class FusedRule(Rule):
+    """A norm and the :class:`Mish` or :class:`SimNorm` after it, ``layer`` is the two of them.
+
+    In one pass over memory where ``model.kernels`` can, else one after the other.
+    """
+
+    def forward(self, layer: tuple[Any, Any], x: Tensor) -> tuple[Tensor, Saved]:
+        norm, then = layer
+        if not kernels.usable(x):
+            normal, first = RULES[type(norm)].forward(norm, x)
+            y, second = RULES[type(then)].forward(then, normal)
+            return y, (first, second)
+        gain, bias = norm.parameters()
+        if isinstance(then, Mish):
+            y, kept = kernels.norm_mish(x, gain, bias, norm.eps)
+            return y, (kept,)
+        y, kept = kernels.norm_simnorm(x, gain, bias, norm.eps, then.group, then.temperature)
+        return y, (kept, y)
+
+    def backward(
+        self, layer: tuple[Any, Any], saved: Saved, gradient: Tensor, learning: bool
+    ) -> tuple[Tensor, Gradients]:
+        norm, then = layer
+        if not kernels.usable(gradient):
+            gradient, _ = RULES[type(then)].backward(then, saved[1], gradient, learning)
+            return RULES[type(norm)].backward(norm, saved[0], gradient, learning)
+        gain, bias = norm.parameters()
+        if isinstance(then, Mish):
+            return kernels.norm_mish_back(saved[0], gain, bias, gradient)
+        kept, y = saved
+        return kernels.norm_simnorm_back(kept, y, gain, then.group, then.temperature, gradient)
+
+
+FUSED = FusedRule()
+NORMS: set[type[nn.Module]] = {nn.LayerNorm}
+"""Norms over the last axis with a gain and a bias, in this order, and ``eps``."""
 
 
 def known(network: nn.Sequential) -> bool:
     """Return whether every layer has a rule; a spectral one has none."""
     return all(type(layer) in RULES for layer in network)
+
+
+def _stages(network: nn.Sequential) -> list[tuple[Rule, Any]]:
+    """Return the layers with their rules, a norm and the activation after it as one."""
+    stages: list[tuple[Rule, Any]] = []
+    for layer in network:
+        before = stages[-1][1] if stages else None
+        if type(before) in NORMS and isinstance(layer, Mish | SimNorm):
+            stages[-1] = FUSED, (before, layer)
+        else:
+            stages.append((RULES[type(layer)], layer))
+    return stages
+
+
+class Visit:
+    """One pass through the layers of a network, of which the first is linear, and back."""
+
+    def __init__(self, network: nn.Sequential, learning: bool = True) -> None:
+        """Only a visit that is ``learning`` can be settled."""
+        self._stages, self._learning = _stages(network), learning
+        self._inputs: list[Tensor] = []
+        self._saved: list[Saved] = []
+        self._gradients: list[Tensor] = []
+        self._sums: list[Gradients] = []
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the network's output for ``x``."""
+        for rule, layer in self._stages:
+            self._inputs.append(x)
+            x, saved = rule.forward(layer, x)
+            self._saved.append(saved)
+        return x
+
+    @torch.no_grad()
+    def backward(self, gradient: Tensor, inputs: bool = True) -> Tensor:
+        """Return the gradient of the input for that of the output.
+
+        Without ``inputs`` that of the first layer's output, which is all that :func:`settle` needs.
+        """
+        gradients, sums = [], []
+        for place, (rule, layer) in reversed(list(enumerate(self._stages))):
+            own: Gradients = []
+            gradients.append(gradient)
+            if place or inputs:
+                gradient, own = rule.backward(layer, self._saved[place], gradient, self._learning)
+            sums.append(own)
+        self._gradients, self._sums = gradients[::-1], sums[::-1]
+        return gradient
+
+    @staticmethod
+    def settle(visits: Sequence[Visit]) -> Gradients:
+        """Return what :func:`settle` does, for visits of one network."""
+        found: Gradients = []
+        for place, (rule, _) in enumerate(visits[0]._stages):
+            if isinstance(rule, ProductRule):
+                inputs = [visit._inputs[place] for visit in visits]
+                found += rule.parameters(inputs, [visit._gradients[place] for visit in visits])
+            else:
+                columns = zip(*(visit._sums[place] for visit in visits), strict=True)
+                found += [_total(column) for column in columns]
+        return found
+
+
+@torch.no_grad()
+def settle(visits: Sequence[Visit]) -> Gradients:
+    """Return the gradients of a network's parameters, in their order, for all ``visits`` of it."""
+    return Visit.settle(visits)
+
+
+def joined(rows: Sequence[Tensor], axis: int) -> Tensor:
+    """Return the rows of all tensors along ``axis``."""
+    return rows[0] if len(rows) == 1 else torch.cat(list(rows), axis)
+
+
+def _total(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.stack(list(parts)).sum(0)
 
 
 def learned(network: nn.Sequential, x: Tensor) -> Tensor:
@@ -169,64 +292,18 @@ def learned_unroll(network: nn.Sequential, z: Tensor, inputs: Tensor) -> Tensor:
     return latents
 
 
-class _Pass:
-    """One way through a network, for rows ``[n, in]``, and back."""
-
-    def __init__(self, network: nn.Sequential) -> None:
-        self._network = network
-        self._inputs: list[Tensor] = []
-        self._saved: list[Saved] = []
-        self._gradients: list[Tensor] = []
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the network's output."""
-        for layer in self._network:
-            self._inputs.append(x)
-            x, saved = RULES[type(layer)].forward(layer, x)
-            self._saved.append(saved)
-        return x
-
-    def backward(self, gradient: Tensor, wants_x: bool = True) -> Tensor:
-        """Return the gradient of ``x``, of the first layer's output without ``wants_x``."""
-        gradients = []
-        for place, layer in reversed(list(enumerate(self._network))):
-            gradients.append(gradient)
-            if place or wants_x:
-                gradient = RULES[type(layer)].backward(layer, self._saved[place], gradient)
-        self._gradients = gradients[::-1]
-        return gradient
-
-    @staticmethod
-    def parameters(passes: Sequence[_Pass]) -> list[Tensor]:
-        """Return the gradients of the parameters for all passes together."""
-        found: list[Tensor] = []
-        for place, layer in enumerate(passes[0]._network):
-            if isinstance(rule := RULES[type(layer)], LearningRule):
-                x = _joined([each._inputs[place] for each in passes])
-                gradient = _joined([each._gradients[place] for each in passes])
-                saved = tuple(
-                    map(_joined, zip(*(each._saved[place] for each in passes), strict=True))
-                )
-                found += rule.parameters(layer, x, saved, gradient)
-        return found
-
-
-def _joined(rows: Sequence[Tensor]) -> Tensor:
-    return rows[0] if len(rows) == 1 else torch.cat(list(rows))
-
-
 class _Learned(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, network: nn.Sequential, *parameters: Tensor) -> Tensor:
-        ctx.single = _Pass(network)
-        return ctx.single.forward(x)
+        ctx.visit = Visit(network)
+        return ctx.visit.forward(x)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
         wants_x, _, *wanted = ctx.needs_input_grad
-        gradient = ctx.single.backward(outputs[0].contiguous(), wants_x)
-        learned = _Pass.parameters([ctx.single]) if any(wanted) else [None] * len(wanted)
+        gradient = ctx.visit.backward(outputs[0].contiguous(), wants_x)
+        learned = settle([ctx.visit]) if any(wanted) else [None] * len(wanted)
         return gradient if wants_x else None, None, *learned
 
 
@@ -235,10 +312,10 @@ class _Unrolled(torch.autograd.Function):
     def forward(
         ctx: Any, z: Tensor, inputs: Tensor, network: nn.Sequential, *parameters: Tensor
     ) -> Tensor:
-        ctx.passes, latents = [], []
+        ctx.visits, latents = [], []
         for given in inputs:
-            ctx.passes.append(_Pass(network))
-            z = ctx.passes[-1].forward(torch.cat([z, given], -1))
+            ctx.visits.append(Visit(network))
+            z = ctx.visits[-1].forward(torch.cat([z, given], -1))
             latents.append(z)
         return torch.stack(latents)
 
@@ -247,10 +324,10 @@ class _Unrolled(torch.autograd.Function):
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
         wanted, given = ctx.needs_input_grad[3:], []
         gradient = torch.zeros_like(outputs[0][0])
-        for single, output in zip(reversed(ctx.passes), reversed(outputs[0].unbind()), strict=True):
-            gradient, step = single.backward(gradient + output).tensor_split(
+        for visit, output in zip(reversed(ctx.visits), reversed(outputs[0].unbind()), strict=True):
+            gradient, step = visit.backward(gradient + output).tensor_split(
                 [output.shape[-1]], dim=-1
             )
             given.append(step)
-        learned = _Pass.parameters(ctx.passes) if any(wanted) else [None] * len(wanted)
+        learned = settle(ctx.visits) if any(wanted) else [None] * len(wanted)
         return gradient, torch.stack(given[::-1]), None, *learned

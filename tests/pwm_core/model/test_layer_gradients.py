@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pwm_core.model import kernels
 from pwm_core.model.config import LatentLayerName, WorldModelConfig
 from pwm_core.model.latents import build_dynamics
 from pwm_core.model.layer_gradients import known, learned, learned_unroll
@@ -29,7 +30,12 @@ def gradients(output: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
 
 @pytest.mark.parametrize("latent_layer", ["simnorm", "mish", "relu", "layernorm"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 2e-4)])
-def test_outputs_and_gradients_are_autograds(latent_layer, dtype, tolerance) -> None:
+@pytest.mark.parametrize("compiled", [True, False])
+def test_outputs_and_gradients_are_autograds(
+    latent_layer, dtype, tolerance, compiled, monkeypatch
+) -> None:
+    if not compiled:
+        monkeypatch.setattr(kernels, "usable", lambda x: False)
     network = dynamics(latent_layer, dtype)
     x = torch.randn(2, ROWS, LATENT + GIVEN, dtype=dtype, requires_grad=True)
     mine, theirs = learned(network, x), network(x)

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LayerNorm with the Mish or SimNorm after it in one pass over memory, by C compiled on first use.
+
+PyTorch makes a dozen operators of the two, and a network of the usual sizes spends as long in them
+as in its products. Where there is a C compiler, ``kernels.c`` takes a second to compile, once per
+machine, and lies in the user's cache from then on; everywhere else callers do without, see
+:func:`usable`. ``PWM_KERNELS=0`` does without them too.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+SOURCE = Path(__file__).with_name("kernels.c")
+_FLAGS = ["-std=c11", "-O3", "-fPIC", "-shared"]
+_FLAGS += ["-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"]
+_WIDTHS = {
+    "AVX512": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
+    "AVX2": ["-march=x86-64-v3"],
+}
+"""By what PyTorch found of the processor, so that a cache shared by machines fits each of them."""
+_PARALLEL: tuple[list[str], ...] = (["-fopenmp"], ["-fopenmp-simd"], [])
+"""Compilers without OpenMP's library have its vectors at least."""
+_POINTER, _COUNT, _REAL = ctypes.c_void_p, ctypes.c_long, ctypes.c_float
+_ARGUMENTS = {
+    "norm_mish": [*[_COUNT] * 4, _REAL, *[_POINTER] * 6],
+    "norm_simnorm": [*[_COUNT] * 4, _REAL, *[_POINTER] * 6, _COUNT, _REAL],
+    "norm_mish_back": [*[_COUNT] * 4, *[_POINTER] * 8],
+    "norm_simnorm_back": [*[_COUNT] * 4, *[_POINTER] * 8, _COUNT, _REAL],
+}
+
+Kept = tuple[Tensor, Tensor, Tensor]
+"""Input, mean and 1 / deviation of each row: what the way back needs of a norm."""
+
+
+def usable(x: Tensor) -> bool:
+    """Return whether these functions can take ``x``: float32 on a CPU, and a compiler was found."""
+    fits = x.dtype == torch.float32 and x.device.type == "cpu"
+    return fits and not torch.compiler.is_compiling() and library() is not None
+
+
+def norm_mish(x: Tensor, gain: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Kept]:
+    """Return ``mish(layer_norm(x))`` of ``x [blocks, rows, width]``, or without ``blocks``.
+
+    ``gain`` and ``bias`` are ``[blocks, 1, width]`` or ``[width]``.
+    """
+    x, y, mean, scale = _forward_arrays(x)
+    _library().norm_mish(*_sizes(x, gain), epsilon, *_pointers(x, gain, bias, y, mean, scale))
+    return y, (x, mean, scale)
+
+
+def norm_mish_back(
+    kept: Kept, gain: Tensor, bias: Tensor, given: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    """Return the gradients of ``x``, and of gain and bias, for ``given``, that of the output."""
+    x, mean, scale = kept
+    given, gradient, sums = _backward_arrays(x, given, gain)
+    pointers = _pointers(x, gain, bias, mean, scale, given, gradient, sums)
+    _library().norm_mish_back(*_sizes(x, gain), *pointers)
+    return gradient, _summed(sums)
+
+
+def norm_simnorm(
+    x: Tensor, gain: Tensor, bias: Tensor, epsilon: float, group: int, temperature: float
+) -> tuple[Tensor, Kept]:
+    """Return the softmax over groups of ``layer_norm(x) / temperature``, as :func:`norm_mish`."""
+    x, y, mean, scale = _forward_arrays(x)
+    pointers = _pointers(x, gain, bias, y, mean, scale)
+    _library().norm_simnorm(*_sizes(x, gain), epsilon, *pointers, group, temperature)
+    return y, (x, mean, scale)
+
+
+def norm_simnorm_back(
+    kept: Kept, y: Tensor, gain: Tensor, group: int, temperature: float, given: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    """Return the gradients as :func:`norm_mish_back`; ``y`` is the output."""
+    x, mean, scale = kept
+    given, gradient, sums = _backward_arrays(x, given, gain)
+    pointers = _pointers(x, gain, y, mean, scale, given, gradient, sums)
+    _library().norm_simnorm_back(*_sizes(x, gain), *pointers, group, temperature)
+    return gradient, _summed(sums)
+
+
+def _sizes(x: Tensor, gain: Tensor) -> tuple[int, int, int, int]:
+    """Return parts, blocks, rows per block, width."""
+    width = x.shape[-1]
+    blocks, rows = gain.numel() // width, x.numel() // width
+    return min(torch.get_num_threads(), max(rows, 1)), blocks, rows // blocks, width
+
+
+def _pointers(*tensors: Tensor) -> list[int]:
+    return [tensor.data_ptr() for tensor in tensors]
+
+
+def _forward_arrays(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    x = x.contiguous()
+    mean, scale = x.new_empty(2, *x.shape[:-1]).unbind()
+    return x, torch.empty_like(x), mean, scale
+
+
+def _backward_arrays(x: Tensor, given: Tensor, gain: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    sums = x.new_empty(_sizes(x, gain)[0], 2, *gain.shape)
+    return given.contiguous(), torch.empty_like(x), sums
+
+
+def _summed(sums: Tensor) -> list[Tensor]:
+    return list((sums[0] if len(sums) == 1 else sums.sum(0)).unbind())
+
+
+def _library() -> ctypes.CDLL:
+    found = library()
+    assert found is not None, "ask usable() first"
+    return found
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """Return the compiled functions, ``None`` where they cannot be had."""
+    compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    if compiler is None or os.environ.get("PWM_KERNELS") == "0":
+        return None
+    flags = _FLAGS + _WIDTHS.get(torch.backends.cpu.get_cpu_capability(), [])
+    for parallel in _PARALLEL:
+        try:
+            return _declared(ctypes.CDLL(str(_compiled([compiler, *flags, *parallel]))))
+        except (OSError, subprocess.SubprocessError):
+            continue
+    return None
+
+
+def _declared(compiled: ctypes.CDLL) -> ctypes.CDLL:
+    for name, arguments in _ARGUMENTS.items():
+        function = getattr(compiled, name)
+        function.argtypes, function.restype = arguments, None
+    return compiled
+
+
+def _compiled(command: list[str]) -> Path:
+    """Return the shared library that ``command`` makes of the source, from the cache if there.
+
+    Raise ``OSError`` or ``SubprocessError`` when it cannot be made.
+    """
+    name = hashlib.sha256(" ".join(command).encode() + SOURCE.read_bytes()).hexdigest()[:16]
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    path = Path(home) / "pwm-deploy" / f"kernels-{name}.so"
+    if path.is_file():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as directory:
+        made = Path(directory) / path.name
+        subprocess.run(
+            [*command, "-o", str(made), str(SOURCE)], check=True, capture_output=True, timeout=60
+        )
+        made.replace(path)  # whole or not at all, however many processes compile it
+    return path
