@@ -7,8 +7,8 @@ runs while the others are stopped (SIGSTOP), in turns. This process publishes th
 - latency: ``trigger: observation``; from before an observation is published here to its answer
   being handed over here, two DDS hops included, which are the same for both.
 - period: ``trigger: clock``; from the stamps of consecutive actions.
-- swaps: 200 swaps in a row among three policies at 100 Hz while bundles are loaded and policies are
-  listed all the time. Bar: no missed tick.
+- swaps: 200 swaps in a row among three policies at 100 Hz, each once the one before has acted,
+  while bundles are loaded and policies are listed all the time. Bar: no missed tick.
 """
 
 from __future__ import annotations
@@ -194,31 +194,43 @@ def swaps(bundle: Bundle, directory: Path, settings: Settings) -> Row:
 
 
 class _Calls:
-    """Swaps one after the other, with loading and listing beside them until they are done."""
+    """Swaps, each once the one before has acted, with loading and listing all the time beside."""
 
     def __init__(self, client: LoopClient, node: str, count: int) -> None:
         from pwm_interfaces.srv import ListPolicies, LoadPolicy, SwapPolicy
 
         self._count = count
         self._answers: defaultdict[str, list[Any]] = defaultdict(list)
-        names = itertools.cycle(POLICIES)
-        self._calls = [
-            (_client(client, kind, f"{node}/{name}"), name, request)
-            for kind, name, request in (
-                (SwapPolicy, "swap_policy", lambda: SwapPolicy.Request(name=next(names))),
-                (LoadPolicy, "load_policy", lambda: LoadPolicy.Request(name=POLICIES[-1])),
-                (ListPolicies, "list_policies", ListPolicies.Request),
-            )
+        self._asked = 0
+        self._names = itertools.cycle(POLICIES)
+        self._swap = _client(client, SwapPolicy, f"{node}/swap_policy")
+        self._beside = [
+            (_client(client, LoadPolicy, f"{node}/load_policy"), "load_policy"),
+            (_client(client, ListPolicies, f"{node}/list_policies"), "list_policies"),
         ]
+        self._requests = {
+            "swap_policy": lambda: SwapPolicy.Request(name=next(self._names)),
+            "load_policy": lambda: LoadPolicy.Request(name=POLICIES[-1]),
+            "list_policies": ListPolicies.Request,
+        }
 
     def begin(self) -> None:
-        """Call each service for the first time."""
-        for caller, name, request in self._calls:
-            self._call(caller, name, request)
+        """Load and list for the first time."""
+        for caller, service in self._beside:
+            self._call(caller, service)
 
-    def going_on(self) -> bool:
-        """Return whether swaps are still to come."""
-        return len(self._answers["swap_policy"]) < self._count
+    def going_on(self, block: Block) -> bool:
+        """Swap if the last swap has acted; return whether one is still to act."""
+        answers = self._answers["swap_policy"]
+        if len(answers) < self._asked:
+            return True
+        if answers and not _has_acted(answers[-1], block):
+            return True
+        if self._asked < self._count:
+            self._asked += 1
+            self._call(self._swap, "swap_policy")
+            return True
+        return False
 
     def require_success(self) -> None:
         """``ValueError`` unless every swap and every load was done."""
@@ -227,13 +239,18 @@ class _Calls:
         if failed:
             raise ValueError(f"refused under load: {failed[0]}")
 
-    def _call(self, caller: Any, service: str, request: Callable[[], Any]) -> None:
+    def _call(self, caller: Any, service: str) -> None:
         def answered(future: Any) -> None:
             self._answers[service].append(future.result())
-            if self.going_on():
-                self._call(caller, service, request)
+            if service != "swap_policy" and self._asked < self._count:
+                self._call(caller, service)
 
-        caller.call_async(request()).add_done_callback(answered)
+        caller.call_async(self._requests[service]()).add_done_callback(answered)
+
+
+def _has_acted(answer: Any, block: Block) -> bool:
+    refused = not answer.success
+    return refused or (bool(block.epochs) and block.epochs[-1] >= answer.policy_epoch)
 
 
 def _client(client: LoopClient, kind: type, name: str) -> Any:
@@ -249,8 +266,7 @@ def profiled(directory: Path, settings: Settings) -> list[Row]:
 
 
 def _decider(bundle: Bundle) -> Callable[[], object]:
-    import threading
-
+    from pwm_policy.emergency_stop import EmergencyStop
     from pwm_policy.guard import ActionGuard
     from pwm_policy.inbox import Inbox, Sample
     from pwm_policy.loop import ControlLoop, LoopSettings
@@ -271,6 +287,6 @@ def _decider(bundle: Bundle) -> Callable[[], object]:
         lambda _: None,
         lambda: None,
         lambda _: None,
-        threading.Event(),
+        EmergencyStop(),
     )
     return lambda: loop._tick(sample, 0.0, fresh=True)

@@ -23,7 +23,7 @@ from launch_ros.substitutions import FindPackageShare
 from pwm_bringup.arguments import Argument, arguments_of, from_texts
 from pwm_bringup.bringup import Bringup
 from pwm_bringup.nodes import AtEnd, NodeProcess
-from pwm_bringup.processes import ENDS_WITH_US
+from pwm_bringup.processes import ENDS_WITH_US, PATIENCE
 from pwm_bringup.supervision import RESPAWN_SECONDS, ends_all
 
 DISCOVERY = "ROS_AUTOMATIC_DISCOVERY_RANGE"
@@ -74,6 +74,8 @@ def _node(given: Bringup, process: NodeProcess) -> Node:
         additional_env=dict(process.variables),
         respawn=process.at_end is AtEnd.RESPAWN,
         respawn_delay=RESPAWN_SECONDS,
+        sigterm_timeout=str(PATIENCE[0][1]),  # of SIGINT, until SIGTERM
+        sigkill_timeout=str(PATIENCE[1][1]),
         on_exit=partial(_at_end, process),
         output="screen",
         emulate_tty=True,

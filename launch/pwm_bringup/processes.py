@@ -24,8 +24,9 @@ from pwm_core.errors import PwmError
 
 DOMAINS = range(1, 102)
 """ROS_DOMAIN_ID values whose ports stay clear of the ephemeral ones."""
-PATIENCE = ((signal.SIGINT, 8.0), (signal.SIGTERM, 4.0), (signal.SIGKILL, 4.0))
-"""How a process is asked to end, and how many seconds it gets each time."""
+PATIENCE = ((signal.SIGINT, 30.0), (signal.SIGTERM, 4.0), (signal.SIGKILL, 4.0))
+"""How a process is asked to end, and how many seconds it gets each time: the policy node moves a
+robot to its safe pose first."""
 ENDS_WITH_US = ("setpriv", "--pdeathsig", "TERM")
 """Told to end when the thread that started it does, however: a node acts under supervision only."""
 HEARS_SIGINT = ("env", "--default-signal=INT")

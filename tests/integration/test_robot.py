@@ -133,6 +133,7 @@ def test_one_that_dies_while_stopped_is_started_again_stopped(robot, states, unt
 
 def test_a_tampered_bundle_is_neither_loaded_nor_swapped_in(robot, states, bundles, ask) -> None:
     from pwm_interfaces.srv import ListPolicies, LoadPolicy, SwapPolicy
+    from std_srvs.srv import Trigger
 
     path = bundles / "swing.onnx"
     content = bytearray(path.read_bytes())
@@ -143,10 +144,14 @@ def test_a_tampered_bundle_is_neither_loaded_nor_swapped_in(robot, states, bundl
     assert not loaded.success
     assert "bundle swing.onnx: sha256 " in loaded.message
     assert "the file has changed" in loaded.message
+    assert ask(SwapPolicy, f"{node}/swap_policy", name="upright").success
     assert ask(SwapPolicy, f"{node}/swap_policy", name="swing").success, "the one in memory is good"
     trusted = bundles.parent / "trusted.sha256"
     trusted.write_text("".join(x for x in trusted.open() if "upright" not in x))
-    refused = ask(SwapPolicy, f"{node}/swap_policy", name="upright")
-    assert not refused.success
-    assert "bundle upright.onnx: sha256 " in refused.message
+    for refused in (
+        ask(SwapPolicy, f"{node}/swap_policy", name="upright"),
+        ask(Trigger, f"{node}/rollback"),
+    ):
+        assert not refused.success
+        assert "bundle upright.onnx: sha256 " in refused.message
     assert ask(ListPolicies, f"{node}/list_policies").active == "swing"

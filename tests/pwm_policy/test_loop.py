@@ -13,6 +13,7 @@ import pytest
 from pwm_core.layout import ActionLayout
 from pwm_core.tasks import get_task
 from pwm_export.bundle import Bundle
+from pwm_policy.emergency_stop import EmergencyStop
 from pwm_policy.guard import ActionGuard
 from pwm_policy.inbox import Inbox, Sample
 from pwm_policy.loop import PHASE, Command, ControlLoop, LoopSettings
@@ -21,6 +22,7 @@ from pwm_policy.pose import Pose
 from pwm_policy.slot import PolicySlot
 
 ACTION = get_task("cartpole-balance").action
+CONTROL_STEP = 0.02
 
 
 class Watched:
@@ -60,14 +62,14 @@ class Rig:
         self.commands: list[Command] = []
         self.failures: list[Exception] = []
         self.swaps = 0
-        self.emergency_stop = threading.Event()
+        self.emergency_stop = EmergencyStop()
         self.watch = Watched()
         self.pose = Pose(action)
         self._grown = threading.Condition()
         self.loop = ControlLoop(
-            LoopSettings(trigger, 0.02, stale_timeout),
+            LoopSettings(trigger, CONTROL_STEP, stale_timeout),
             self.slot,
-            ActionGuard(action, 0.02),
+            ActionGuard(action, CONTROL_STEP),
             self.pose,
             self.statistics,
             Inbox(),
@@ -89,9 +91,11 @@ class Rig:
     def _swapped(self) -> None:
         self.swaps += 1
 
-    def put(self, step: int, value: float = 1.0) -> None:
+    def put(self, step: int, value: float = 1.0, stamp: float | None = None) -> None:
+        """Put an observation, stamped a control step after the one before unless said otherwise."""
         data = np.array([value, 0, 0, 0, 0], np.float32)
-        self.loop.inbox.put(Sample(step, data, time.monotonic()))
+        stamp = CONTROL_STEP * step if stamp is None else stamp
+        self.loop.inbox.put(Sample(step, data, time.monotonic(), stamp))
 
     def measure(self, position: float) -> None:
         """Say where the joint is."""
@@ -208,10 +212,10 @@ def test_an_output_that_is_not_finite_becomes_safe(start, make_bundle) -> None:
 
 def test_emergency_stop_is_safe_until_released(start, right: Bundle) -> None:
     rig = start(right)
-    rig.emergency_stop.set()
+    rig.emergency_stop.latch()
     rig.put(1)
     assert rig.wait(lambda c: c.observation_step == 1).safe
-    rig.emergency_stop.clear()
+    rig.emergency_stop.release()
     rig.put(2)
     assert not rig.wait(lambda c: c.observation_step == 2).safe
 
@@ -281,7 +285,7 @@ def test_each_tick_is_watched_with_the_command_that_was_sent(start, right: Bundl
     for step, value in ((1, 1.0), (2, -1.0)):
         rig.put(step, value)
         rig.wait(lambda c, step=step: c.observation_step == step)
-    rig.emergency_stop.set()
+    rig.emergency_stop.latch()
     rig.put(3, 0.5)
     rig.wait(lambda c: c.observation_step == 3)
     rig.loop.stop()
@@ -340,18 +344,43 @@ def test_no_swap_jumps_by_more_than_the_rate(
     assert 0.5 * STEP < jumps(rig.commands, 0.0).max() <= STEP + 1e-9
 
 
-def test_a_moment_that_is_repeated_fast_does_not_raise_the_rate(start, right: Bundle) -> None:
-    rig = start(right, rate=RATE)
-    rig.put(1)
+@pytest.mark.parametrize("interpretation", ["effort", "position"])
+@pytest.mark.parametrize("stamps", ["none", "one", "of the time", "of two clocks"])
+def test_a_fast_publisher_does_not_raise_the_rate(
+    start, right: Bundle, stamps: str, interpretation: str
+) -> None:
+    """The rate bounds change per time, however many observations tell of it."""
+    rig = start(right, rate=RATE, interpretation=interpretation)
+    rig.measure(0.0)
+    rig.put(1, stamp=0.0 if stamps == "none" else 1.0)
     began = time.monotonic()
     first = rig.wait(lambda c: c.sequence == 1)
-    for _ in range(100):
+    for number in range(2, 102):
+        passed = time.monotonic() - began
         count = len(rig.commands)
-        data = np.array([1.0, 0, 0, 0, 0], np.float32)
-        rig.loop.inbox.put(Sample(1, data, time.monotonic(), repeated=True))
-        rig.wait(lambda c, count=count: len(rig.commands) > count)
-        moved = float(rig.commands[-1].values[0] - first.values[0])
-        assert moved <= RATE * (time.monotonic() - began) + 1e-9
+        if number == 50:
+            rig.emergency_stop.latch()  # nor does the safe action of a position come faster
+        rig.put(
+            number,
+            stamp={
+                "none": 0.0,
+                "one": 1.0,
+                "of the time": 1.0 + passed,
+                "of two clocks": 1.0 + passed + 1000.0 * (number % 2),
+            }[stamps],
+        )
+        rig.wait(lambda c, count=count: len(rig.commands) > count)  # type: ignore[misc]
+        policies = [c for c in rig.commands if not c.safe or interpretation == "position"]
+        moved = jumps(policies[1:], float(first.values[0])).sum()
+        assert moved <= STEP + RATE * (time.monotonic() - began)
+
+
+def test_simulated_time_counts_however_fast_it_passes(start, right: Bundle) -> None:
+    rig = start(right, rate=RATE)
+    for step in range(1, 9):
+        rig.put(step)
+        rig.wait(lambda c, step=step: c.observation_step == step)
+    assert rig.commands[7].values == pytest.approx([1.0]), "eight control steps, at once"
 
 
 def test_an_effort_is_safe_at_once_whatever_its_rate(start, right: Bundle) -> None:
@@ -359,11 +388,11 @@ def test_an_effort_is_safe_at_once_whatever_its_rate(start, right: Bundle) -> No
     for step in range(1, 6):
         rig.put(step)
         rig.wait(lambda c, step=step: c.observation_step == step)
-    rig.emergency_stop.set()
+    rig.emergency_stop.latch()
     rig.put(6)
     stopped = rig.wait(lambda c: c.observation_step == 6)
     assert (stopped.safe, float(stopped.values[0])) == (True, 0.0)
-    rig.emergency_stop.clear()
+    rig.emergency_stop.release()
     rig.put(7)
     released = rig.wait(lambda c: c.observation_step == 7)
     assert released.values == pytest.approx([STEP]), "from the safe action on, at the rate"
@@ -373,7 +402,7 @@ def test_a_latched_stop_acts_though_no_observation_ever_comes(start, right: Bund
     rig = start(right, stale_timeout=3600.0)
     rig.put(1)
     rig.wait(lambda c: c.observation_step == 1)
-    rig.emergency_stop.set()
+    rig.emergency_stop.latch()
     rig.loop.wake()
     stopped = rig.wait(lambda c: c.sequence == 2)
     assert (stopped.safe, stopped.observation_step) == (True, 1)
@@ -390,11 +419,11 @@ def test_a_latched_stop_moves_a_position_all_the_way_without_observations(
     for step in range(1, 6):
         rig.put(step)
         rig.wait(lambda c, step=step: c.observation_step == step)
-    rig.emergency_stop.set()
+    rig.emergency_stop.latch()
     rig.loop.wake()
     rig.wait(lambda c: c.safe and c.values[0] == 0.0)
     assert jumps(rig.commands, 0.0).max() <= STEP + 1e-9
-    assert rig.statistics.snapshot()["ticks"] == 10, "there it waits again"
+    assert rig.statistics.snapshot()["ticks"] in (10, 11), "there it waits again"
 
 
 POSITION = {"rate": RATE, "interpretation": "position", "gear": -2.0, "offset": 0.5}
@@ -450,7 +479,7 @@ def test_nothing_is_said_before_the_joint_was_measured(start, right: Bundle, tri
 def test_who_never_knew_the_pose_stops_without_a_word(start, right: Bundle) -> None:
     rig = start(right, **POSITION)
     rig.put(1)
-    rig.emergency_stop.set()
+    rig.emergency_stop.latch()
     rig.loop.wake()
     rig.loop.stop()
     assert not rig.commands
@@ -458,14 +487,14 @@ def test_who_never_knew_the_pose_stops_without_a_word(start, right: Bundle) -> N
 
 def test_a_stop_that_was_latched_before_keeps_a_position_where_it_is(start, right: Bundle) -> None:
     rig = start(right, trigger="clock", **POSITION)
-    rig.emergency_stop.set()
+    rig.emergency_stop.latch()
     rig.measure(2.0)
     asked = asked_where(rig)
     for step in range(1, 4):
         rig.put(step)
         assert asked.acquire(timeout=10)
     assert not rig.commands
-    rig.emergency_stop.clear()
+    rig.emergency_stop.release()
     rig.put_until(4, lambda c: not c.safe)
     assert jumps(rig.commands, -0.75).max() <= STEP + 1e-9
 
@@ -499,9 +528,37 @@ def test_a_position_goes_to_the_safe_one_at_its_rate_and_arrives(start, right: B
         rig.put(step)
         rig.wait(lambda c, step=step: c.observation_step == step)
     rig.loop.stop()
-    assert [c.safe for c in rig.commands] == [False] * 5 + [True] * 5
+    assert [c.safe for c in rig.commands[:10]] == [False] * 5 + [True] * 5
+    assert len(rig.commands) <= 11, "the first may come before a control step has passed"
     assert rig.commands[-1].values == pytest.approx([0.0])
+    assert not rig.loop.short_of_safe
     assert jumps(rig.commands, 0.0).max() <= STEP + 1e-9
+
+
+def test_a_landing_takes_as_long_as_the_way_at_the_rate(start, right: Bundle) -> None:
+    rig = start(right, rate=0.25, interpretation="position", gear=1.0)
+    rig.measure(-0.9)
+    rig.put(1)
+    first = float(rig.wait(lambda c: c.sequence == 1).values[0])
+    expected = abs(first) / 0.25
+    assert rig.loop.landing_seconds == pytest.approx(expected, abs=CONTROL_STEP)
+    began = time.monotonic()
+    rig.loop.stop()
+    assert time.monotonic() - began >= expected - CONTROL_STEP > 3.0
+    assert rig.commands[-1].values.tolist() == [0.0]
+
+
+def test_a_landing_that_would_take_too_long_is_cut_short_by_name(
+    start, right: Bundle, monkeypatch
+) -> None:
+    monkeypatch.setattr("pwm_policy.loop.LANDING_SECONDS", 0.1)
+    rig = start(right, rate=0.25, interpretation="position", gear=1.0)
+    rig.measure(-0.9)
+    rig.put(1)
+    rig.wait(lambda c: c.sequence == 1)
+    rig.loop.stop()
+    assert rig.loop.short_of_safe == ACTION.names
+    assert jumps(rig.commands, -0.9).max() <= 0.25 * CONTROL_STEP + 1e-9
 
 
 def test_what_training_never_saw_is_named_and_counted_but_never_stops(start, make_bundle) -> None:
@@ -592,12 +649,67 @@ def test_a_stop_latched_while_the_policy_decides_wins(start, right: Bundle) -> N
     compare = rig.loop._compare_with_training
 
     def stop_first(*decided: Any) -> None:
-        rig.emergency_stop.set()
+        rig.emergency_stop.latch()
         compare(*decided)
 
     rig.loop._compare_with_training = stop_first
     rig.put(1)
     assert rig.wait(lambda c: c.observation_step == 1).safe
+
+
+def test_no_command_leaves_after_the_stop_was_answered(start, right: Bundle) -> None:
+    """One that is on its way while the stop is latched leaves before the answer."""
+    rig = start(right)
+    emit, leaving, go_on = rig.loop._emit, threading.Event(), threading.Event()
+    told: list[str] = []
+
+    def slow(command: Command) -> None:
+        leaving.set()
+        go_on.wait(10)
+        told.append("safe" if command.safe else "policy")
+        emit(command)
+
+    def stop() -> None:
+        assert rig.emergency_stop.latch()
+        told.append("answered")
+
+    rig.loop._emit = slow
+    rig.put(1)
+    assert leaving.wait(10)
+    stopping = threading.Thread(target=stop)
+    stopping.start()
+    stopping.join(timeout=0.1)
+    assert not told
+    go_on.set()
+    stopping.join(timeout=10)
+    rig.put(2)
+    rig.wait(lambda c: c.observation_step == 2)
+    assert [word for word in told if word != "answered"] == ["policy", "safe"]
+    assert told.index("policy") < told.index("answered")
+
+
+def test_of_many_stops_none_is_overtaken_by_a_command(start, right: Bundle) -> None:
+    rig = start(right)
+    stopped = threading.Event()
+
+    def observe() -> None:
+        step = 0
+        while not stopped.is_set():
+            step += 1
+            rig.put(step)
+
+    observing = threading.Thread(target=observe)
+    observing.start()
+    for _ in range(300):
+        count = len(rig.commands)
+        rig.wait(lambda c, count=count: any(not c.safe for c in rig.commands[count:]))
+        assert rig.emergency_stop.latch()
+        answered = len(rig.commands)
+        rig.wait(lambda c, answered=answered: len(rig.commands) > answered + 1)
+        assert all(command.safe for command in rig.commands[answered:])
+        rig.emergency_stop.release()
+    stopped.set()
+    observing.join()
 
 
 def test_a_loop_that_does_not_end_is_told(start, right: Bundle, monkeypatch) -> None:

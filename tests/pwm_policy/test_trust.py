@@ -74,8 +74,11 @@ def test_what_was_taken_out_of_the_list_cannot_be_swapped_in(policies: Path, lis
     registry.scan()
     registry.select("upright")
     forget(listed, "swing")
-    with pytest.raises(PolicyError, match=r"bundle swing.onnx: sha256 \w{64} is not trusted"):
+    refusal = r"bundle swing.onnx: sha256 \w{64} is not trusted"
+    with pytest.raises(PolicyError, match=refusal):
         registry.get("swing")
+    with pytest.raises(PolicyError, match=refusal):
+        registry.require_trust(registry.policies["swing"])
     assert registry.get("upright").task == "cartpole-balance"
 
 

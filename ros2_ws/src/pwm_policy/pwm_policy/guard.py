@@ -72,12 +72,22 @@ class ActionGuard:
         )
         return Limited(values, clipped, slowed)
 
-    def towards_safe(self, previous: np.ndarray) -> np.ndarray:
+    def towards_safe(self, previous: np.ndarray, part: float = 1.0) -> np.ndarray:
         """Return the safe action ``[A]``, at once for efforts and velocities.
 
         A position with a rate goes there at that rate: a set point that leaps is a hazard itself.
+        ``part`` as in :meth:`limit`.
         """
-        return _within(self.rest, previous, self._safe_step)
+        return _within(self.rest, previous, part * self._safe_step)
+
+    def steps_to_safe(self, previous: np.ndarray) -> float:
+        """Return how many control steps :meth:`towards_safe` takes from ``previous [A]``."""
+        return float(np.ceil(np.abs(self.rest - previous) / self._safe_step).max())
+
+    @property
+    def longest_way(self) -> float:
+        """Return how many control steps the safe action is away from the farthest limit."""
+        return max(self.steps_to_safe(self._low), self.steps_to_safe(self._high))
 
 
 def _within(target: np.ndarray, previous: np.ndarray, step: np.ndarray) -> np.ndarray:

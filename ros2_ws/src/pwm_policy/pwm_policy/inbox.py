@@ -20,8 +20,8 @@ class Sample:
     data: np.ndarray
     arrived: float
     """Seconds, monotonic."""
-    repeated: bool = False
-    """Whether the one before was of the same moment."""
+    stamp: float = 0.0
+    """When it was observed, in seconds of the clock that stamps it; 0: not said."""
 
 
 class Inbox:
@@ -163,10 +163,11 @@ class AssemblingInbox(Inbox):
             if self._restarted:
                 self._assembler.reset()
             self._new = self._repeated = self._restarted = False
+            stamp = self._stamp
         assembled = self._assembler.assemble(now, again)
         if assembled is not None:
             step = self._step_of_decision(again)
-            self.newest = Sample(step, assembled.data, assembled.arrived, again)
+            self.newest = Sample(step, assembled.data, assembled.arrived, stamp)
         return self.sample
 
     def skip(self, decisions: int) -> None:

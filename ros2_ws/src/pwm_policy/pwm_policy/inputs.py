@@ -118,8 +118,8 @@ class ObservationInputs(Inputs):
         if objection:
             self._refuse(f"{WHOLE_OBSERVATION.topic} of task {message.task!r}", objection)
         else:
-            repeated = inbox.newest is not None and inbox.newest.step == message.step
-            inbox.put(Sample(message.step, data, arrived, repeated))
+            stamp = _seconds(message.header.stamp)
+            inbox.put(Sample(message.step, data, arrived, stamp))
 
 
 class SensorInputs(Inputs):

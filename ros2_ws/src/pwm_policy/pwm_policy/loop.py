@@ -11,6 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
+from pwm_policy.elapsed import Elapsed
+from pwm_policy.emergency_stop import EmergencyStop
 from pwm_policy.guard import ActionGuard
 from pwm_policy.inbox import Inbox, Sample
 from pwm_policy.loop_statistics import LoopStatistics
@@ -21,10 +23,12 @@ FRESH_PERIODS = 1.5
 """An observation older than this many control steps is stale: its action is held."""
 PHASE = 0.15
 """A clock-triggered tick follows the arrival of observations by this part of a control step."""
-LANDING_SECONDS = 3.0
-"""A loop that ends gives positions with a rate this long to reach the safe action."""
+LANDING_SECONDS = 20.0
+"""A loop that ends gives positions with a rate this long at most to reach the safe action."""
 STOPPING_SECONDS = 5.0
-"""A loop that is told to end may take this long: a tick and its landing."""
+"""A tick may take this long when a loop is told to end, beside its landing."""
+ROUNDING = 1e-6
+"""Stamps tell control steps to this part of one."""
 OUT_OF_RANGE = 0.05
 """An observation entry this part of its training range outside of it is out of range."""
 
@@ -92,7 +96,7 @@ class ControlLoop(threading.Thread):
         emit: Callable[[Command], None],
         swapped: Callable[[], None],
         failed: Callable[[Exception], None],
-        emergency_stop: threading.Event,
+        emergency_stop: EmergencyStop,
         sequence: int = 0,
         watch: Watch | None = None,
     ) -> None:
@@ -107,7 +111,8 @@ class ControlLoop(threading.Thread):
         self._held: Decision | None = None
         self._sent, self._placed = guard.rest, not pose.joints
         self._returning = False
-        self._seen, self._sent_at = 0, 0.0
+        self._elapsed = Elapsed(settings.control_step)
+        self._seen = 0
         self.out_of_range: tuple[str, ...] = ()
         """Entries of the last decision's observation that are outside the training range."""
 
@@ -146,11 +151,23 @@ class ControlLoop(threading.Thread):
         """
         self._stopped.set()
         self.inbox.close()
-        self.join(timeout=STOPPING_SECONDS)
+        patience = STOPPING_SECONDS + (LANDING_SECONDS if self.landing_seconds else 0.0)
+        self.join(timeout=patience)
         if self.is_alive():
             raise RuntimeError(
-                f"the control loop did not end within {STOPPING_SECONDS:g} s; end this process"
+                f"the control loop did not end within {patience:g} s; end this process"
             )
+
+    @property
+    def landing_seconds(self) -> float:
+        """How long positions with a rate take from the last command to the safe action."""
+        return self._guard.steps_to_safe(self._sent) * self._settings.control_step
+
+    @property
+    def short_of_safe(self) -> tuple[str, ...]:
+        """Actuators whose last command is not the safe one."""
+        names = self._slot.acting.bundle.action.names
+        return tuple(names[entry] for entry in np.flatnonzero(self._sent != self._guard.rest))
 
     def _land(self) -> None:
         """Emit the safe action until every position has reached it."""
@@ -158,7 +175,8 @@ class ControlLoop(threading.Thread):
             return
         end = time.monotonic() + LANDING_SECONDS
         while True:
-            self._emit(self._safe_command(self.inbox.newest))
+            part = self._part_of_step(0.0, time.monotonic())
+            self._emit(self._safe_command(self.inbox.newest, part))
             if np.array_equal(self._sent, self._guard.rest) or time.monotonic() > end:
                 return
             time.sleep(self._settings.control_step)
@@ -172,7 +190,8 @@ class ControlLoop(threading.Thread):
                 return
             self._seen, now = self.inbox.count, time.monotonic()
             sample = self.inbox.take(now)
-            self._tick(sample, now, fresh=now - sample.arrived <= FRESH_PERIODS * period)
+            fresh = now - sample.arrived <= FRESH_PERIODS * period
+            self._tick(sample, now, fresh, self._part_of_step(0.0, deadline))
             deadline += period
             missed = _whole_periods(deadline, period)
             self._statistics.count("missed_ticks", missed)
@@ -187,7 +206,7 @@ class ControlLoop(threading.Thread):
         seen = 0
         while not self._stopped.is_set():
             measured = self._pose.command(time.monotonic() - self._settings.stale_timeout)
-            stopped = bool(self._pose.joints) and self._emergency_stop.is_set()
+            stopped = bool(self._pose.joints) and self._emergency_stop.latched
             if self.inbox.ready and measured is not None and not stopped:
                 self._sent, self._placed = measured, True
                 return
@@ -207,30 +226,31 @@ class ControlLoop(threading.Thread):
             now, arrived = time.monotonic(), arrivals > self._seen
             sample = self.inbox.take(now, again=not arrived)
             lag = self.inbox.arrived - sample.arrived
-            self._tick(sample, now, fresh=arrived and lag <= FRESH_PERIODS * period)
+            fresh = arrived and lag <= FRESH_PERIODS * period
+            self._tick(sample, now, fresh, self._part_of_step(sample.stamp, now))
             self._seen = arrivals
 
-    def _tick(self, sample: Sample, now: float, fresh: bool) -> None:
+    def _tick(self, sample: Sample, now: float, fresh: bool, part: float = 1.0) -> None:
         self._statistics.tick(now)
         held = self._watch is not None and self._watch.holds
-        stopped = held or self._emergency_stop.is_set()
-        self._held = None if stopped else self._decide(sample, now, fresh)
-        if self._emergency_stop.is_set():  # while the policy was deciding
-            self._held = None
-        if self._held is None:
-            command = self._safe_command(sample)
-        else:
-            decided_by, values = self._held
-            command = self._command(decided_by, sample, values, safe=False)
+        stopped = held or self._emergency_stop.latched
+        decision = None if stopped else self._decide(sample, now, fresh, part)
+        with self._emergency_stop.leaving() as latched:
+            self._held = None if latched else decision
+            if self._held is None:
+                command = self._safe_command(sample, part)
+            else:
+                decided_by, values = self._held
+                command = self._command(decided_by, sample, values, safe=False)
+            self._emit(command)
         self._returning = command.safe and not np.array_equal(command.values, self._guard.rest)
-        self._emit(command)
         self.inbox.answered(command.values)
         if self._held is not None and self._slot.acted(decided_by, command.values):
             self._swapped()
         if self._watch is not None:
             self._watch(sample.data, command, fresh)
 
-    def _decide(self, sample: Sample, now: float, fresh: bool) -> Decision | None:
+    def _decide(self, sample: Sample, now: float, fresh: bool, part: float) -> Decision | None:
         """Return what to do about ``sample``, or None when only the safe action is left."""
         if not fresh:
             self._statistics.count("stale_inputs")
@@ -243,23 +263,20 @@ class ControlLoop(threading.Thread):
         if not np.isfinite(action).all():
             self._statistics.count("invalid_outputs")
             return None
-        limited = self._guard.limit(action, self._sent, self._part_of_step(sample))
+        limited = self._guard.limit(action, self._sent, part)
         if limited.clipped:
             self._statistics.count("limited_actions")
         if limited.slowed:
             self._statistics.count("rate_limited_actions")
         return policy, limited.values
 
-    def _part_of_step(self, sample: Sample) -> float:
-        """Return how much of a control step the next command is for, above 0 to 1.
+    def _part_of_step(self, stamp: float, now: float) -> float:
+        """Return how much of a control step has passed since the last command, above 0 to 1.
 
-        Observations of new moments are a control step apart, in simulated time if there is one. One
-        that repeats a moment may come at any time.
+        ``stamp`` of the observation in seconds, 0: ``now`` alone counts, seconds monotonic.
         """
-        if not sample.repeated:
-            return 1.0
-        passed = (time.monotonic() - self._sent_at) / self._settings.control_step
-        return min(max(passed, 1e-9), 1.0)
+        passed = self._elapsed.since_last(stamp, now) / self._settings.control_step
+        return 1.0 if passed > 1.0 - ROUNDING else max(passed, ROUNDING)
 
     def _compare_with_training(self, policy: ActivePolicy, observation: np.ndarray) -> None:
         """Note what the policy never saw; it goes on, for it may well cope."""
@@ -272,16 +289,16 @@ class ControlLoop(threading.Thread):
         if self.out_of_range:
             self._statistics.count("out_of_range_inputs")
 
-    def _safe_command(self, sample: Sample | None) -> Command:
+    def _safe_command(self, sample: Sample | None, part: float) -> Command:
         self._statistics.count("safe_actions")
-        values = self._guard.towards_safe(self._sent)
+        values = self._guard.towards_safe(self._sent, part)
         return self._command(self._slot.acting, sample, values, safe=True)
 
     def _command(
         self, policy: ActivePolicy, sample: Sample | None, values: np.ndarray, safe: bool
     ) -> Command:
         self.sequence += 1
-        self._sent, self._sent_at = values, time.monotonic()
+        self._sent = values
         step = sample.step if sample else 0
         return Command(policy.name, policy.epoch, self.sequence, step, values, safe)
 

@@ -38,7 +38,7 @@ from pwm_policy.joint_commands import CommandError
 from pwm_policy.joint_names import JointNames, JointNamesError
 from pwm_policy.latch_file import LatchFile
 from pwm_policy.limits import LimitsError, narrowed, require_rates
-from pwm_policy.loop import Command, ControlLoop, LoopSettings
+from pwm_policy.loop import LANDING_SECONDS, Command, ControlLoop, LoopSettings
 from pwm_policy.loop_statistics import LoopStatistics
 from pwm_policy.messages import diagnostic_message
 from pwm_policy.monitor import NoveltyWatch
@@ -158,6 +158,13 @@ class PolicyNode(LifecycleNode):
         if objection:
             raise PolicyError(objection)
         self._action_guard = ActionGuard(limited, bundle.control_step)
+        longest = self._action_guard.longest_way * bundle.control_step
+        if longest > LANDING_SECONDS:
+            self.get_logger().warning(
+                f"from the far end of their limits positions need up to {longest:.1f} s to the "
+                f"safe action at their rates; a node that stops leaves them where they are after "
+                f"{LANDING_SECONDS:g} s"
+            )
         joints = self._joint_names(bundle)
         source = self.get_parameter("observation_source").value
         if source == "sensors" or self.get_parameter("command_interface").value != "action":
@@ -250,10 +257,25 @@ class PolicyNode(LifecycleNode):
     def _stop_loop(self) -> None:
         if self._loop is not None and self._inputs is not None and self._outputs is not None:
             self._inputs.close()
-            self._loop.stop()
+            self._land()
             self._outputs.wait_for_receivers(LAST_WORD_SECONDS)
             self._sequence = self._loop.sequence
             self._loop = None
+
+    def _land(self) -> None:
+        """End the loop; say how long it takes, and what it leaves short of the safe action."""
+        assert self._loop is not None
+        seconds = self._loop.landing_seconds
+        if seconds > 1.0:
+            self.get_logger().info(f"moving to the safe action takes {seconds:.1f} s")
+        self._loop.stop()
+        left = self._loop.short_of_safe
+        if left:
+            self.get_logger().error(
+                f"{', '.join(left)} left where they are, short of the safe action: "
+                f"{self._loop.landing_seconds:.1f} s more would be needed at their rates, and "
+                f"stopping takes {LANDING_SECONDS:g} s at most"
+            )
 
     def _enter(self, state: str, reason: str) -> None:
         self._state_name = state
@@ -331,7 +353,7 @@ class PolicyNode(LifecycleNode):
             state=self._state_name,
             policy_epoch=active.epoch if active else 0,
             previous=previous.name if previous else "",
-            emergency_stop=self._policies.emergency_stop.is_set(),
+            emergency_stop=self._policies.emergency_stop.latched,
             swap_latency=self._slot.swap_latency,
             reason=reason,
         )
@@ -364,7 +386,7 @@ class PolicyNode(LifecycleNode):
         """Return level and words; ``recent`` counts are those since the last time."""
         if self._failure:
             return DiagnosticStatus.ERROR, self._failure
-        if self._policies.emergency_stop.is_set():
+        if self._policies.emergency_stop.latched:
             return DiagnosticStatus.WARN, "emergency stop latched"
         if self._loop is None:
             return DiagnosticStatus.OK, self._state_name

@@ -82,7 +82,7 @@ class PolicyRegistry:
         """Return a policy; :class:`PolicyError` with the reason or the known names otherwise."""
         if name in self.policies:
             bundle = self.policies[name]
-            self._require_trust(bundle)
+            self.require_trust(bundle)
             return bundle
         if name in self.refused:
             raise PolicyError(f"policy {name!r} was refused: {self.refused[name]}")
@@ -114,7 +114,7 @@ class PolicyRegistry:
     def _read(self, path: Path) -> Bundle:
         return Bundle.load(path, self._trust.require if self._trust is not None else None)
 
-    def _require_trust(self, bundle: Bundle) -> None:
+    def require_trust(self, bundle: Bundle) -> None:
         """Raise :class:`PolicyError` when a bundle is not trusted any more."""
         try:
             if self._trust is not None:

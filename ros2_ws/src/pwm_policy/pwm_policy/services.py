@@ -19,6 +19,7 @@ from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
 
 from pwm_export.bundle import Bundle
+from pwm_policy.emergency_stop import LEAVING_SECONDS, EmergencyStop
 from pwm_policy.latch_file import LatchFile
 from pwm_policy.messages import policy_info
 from pwm_policy.registry import PolicyError, PolicyRegistry
@@ -49,11 +50,11 @@ class PolicyServices:
         self._node, self._slot, self._announce, self._stopped = node, slot, announce, stopped
         self.registry: PolicyRegistry | None = None
         """The policies to choose from; None before the node is configured."""
-        self.emergency_stop = threading.Event()
-        """Set while the safe action is latched."""
+        self.emergency_stop = EmergencyStop()
+        """Latched while only the safe action may be commanded."""
         self._latch = latch
         if latch.found():
-            self.emergency_stop.set()
+            self.emergency_stop.latch()
         self.counts: Counter[str] = Counter()
         """``swaps`` and ``refused_swaps`` since the node started."""
         for kind, name, callback in (
@@ -180,31 +181,45 @@ class PolicyServices:
         self, request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
         requested = time.monotonic()
-        previous = self._slot.previous
-        if previous is None:
-            response.message = "there is no previous policy"
+        try:
+            response.message = f"rolled back to {self._roll_back(requested)}"
+        except PolicyError as error:
+            self.counts["refused_swaps"] += 1
+            response.message = str(error)
+            self._node.get_logger().warning(f"rollback refused: {error}")
+            self._announce(f"rollback refused: {error}")
             return response
-        # The bundle that acted then, even if another was loaded under its name since.
-        self._slot.swap(previous.name, previous.bundle, requested=requested)
-        self.counts["swaps"] += 1
-        response.success, response.message = True, f"rolled back to {previous.name}"
+        response.success = True
         self._announce(response.message)
         return response
+
+    def _roll_back(self, requested: float) -> str:
+        """Let the policy before act again; return its name."""
+        previous = self._slot.previous
+        if self.registry is None or previous is None:
+            raise PolicyError("there is no previous policy")
+        # The bundle that acted then, even if another was loaded under its name since.
+        self.registry.require_trust(previous.bundle)
+        self._slot.swap(previous.name, previous.bundle, requested=requested)
+        self.counts["swaps"] += 1
+        return previous.name
 
     def _on_emergency_stop(
         self, request: SetBool.Request, response: SetBool.Response
     ) -> SetBool.Response:
         if request.data:
-            self.emergency_stop.set()
+            alone = self.emergency_stop.latch()
             self._stopped()
             response.success, response.message = True, "emergency stop latched"
+            if not alone:
+                response.message += f", but a command has been leaving for {LEAVING_SECONDS:g} s"
             objection = self._latch.write()  # the stop acts already
             if objection:
                 response.message += f", but a new policy node would not know of it: {objection}"
         else:
             objection = self._latch.remove()
             if not objection:
-                self.emergency_stop.clear()
+                self.emergency_stop.release()
             response.success = not objection
             response.message = "emergency stop released"
             if objection:
