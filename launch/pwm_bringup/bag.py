@@ -3,6 +3,9 @@
 
 Messages are kept as the bytes that were published. What was flushed survives the end of the
 process and of the machine; a file that was not closed lacks only its index.
+
+Each file can be read alone: it begins with the latched messages that were valid then. They have the
+time of their publication, and are logged when their file begins.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from mcap.writer import Writer
 from pwm_bringup.bag_metadata import FileContent, Topic, write_metadata
 
 LIBRARY = "pwm_bringup recorder"
+Latched = tuple[bytes, int]
+"""A latched message and when it was published."""
 
 
 class Bag:
@@ -40,6 +45,7 @@ class Bag:
         """Written so far, also to files that were removed since."""
         self._max_file_size, self._max_files, self._min_free = max_file_size, max_files, min_free
         self._topics: dict[str, Topic] = {}
+        self._latched: dict[str, deque[Latched]] = {}
         self._files: deque[FileContent] = deque()
         self._opened = 0
         self._open_next()
@@ -52,9 +58,16 @@ class Bag:
     def add_topic(self, topic: Topic) -> None:
         """Make a topic known before its first message."""
         self._topics[topic.name] = topic
+        if topic.latched:
+            self._latched[topic.name] = deque(maxlen=topic.latched)
 
     def write(self, topic: str, data: bytes, log_time: int, publish_time: int) -> None:
         """Append one message of a known topic; times in nanoseconds since the epoch."""
+        self._append(topic, data, log_time, publish_time)
+        if topic in self._latched:
+            self._latched[topic].append((data, publish_time))
+
+    def _append(self, topic: str, data: bytes, log_time: int, publish_time: int) -> None:
         with self._or_abandon():
             if topic not in self._channels:
                 self._channels[topic] = self._register(self._topics[topic])
@@ -68,7 +81,9 @@ class Bag:
             self._sync()
         if self._sound >= self._max_file_size:
             self._close_file()
+            now = self._files[-1].last
             self._open_next()
+            self._repeat_latched(now)
         write_metadata(self.folder, self._topics.values(), self._files)
         if shutil.disk_usage(self.folder).free < self._min_free:
             self.close()
@@ -91,6 +106,11 @@ class Bag:
         self._writer = Writer(self._file)
         with self._or_abandon():
             self._writer.start(profile="ros2", library=LIBRARY)
+
+    def _repeat_latched(self, now: int) -> None:
+        for topic, messages in self._latched.items():
+            for data, publish_time in messages:
+                self._append(topic, data, now, publish_time)
 
     def _register(self, topic: Topic) -> int:
         schema = self._writer.register_schema(topic.type, "ros2msg", topic.definition.encode())

@@ -31,6 +31,12 @@ class Topic:
     """What its publishers offered, each with rosbag2's keys."""
 
     @property
+    def latched(self) -> int:
+        """How many messages a late listener is given by its publishers together."""
+        latched = all(profile.get("durability") == "transient_local" for profile in self.qos)
+        return sum(max(1, profile["depth"]) for profile in self.qos) if latched else 0
+
+    @property
     def qos_text(self) -> str:
         """The offered profiles as YAML."""
         return _dump([dict(profile) for profile in self.qos])

@@ -117,6 +117,45 @@ def test_full_files_are_followed_by_the_next_and_the_oldest_go(make_bag) -> None
     assert information["message_count"] == 1
 
 
+LATCHED = {"depth": 1, "durability": "transient_local"}
+
+
+def test_each_file_begins_with_what_was_latched(make_bag) -> None:
+    bag = make_bag(max_file_size=1)
+    bag.add_topic(Topic("/status", "std_msgs/msg/String", "string data", qos=(LATCHED,)))
+    bag.add_topic(Topic("/tf_static", "std_msgs/msg/String", "string data", qos=(LATCHED, LATCHED)))
+    for number, topic in enumerate(["/status", "/tf_static", "/status", "/tf_static", "/text"]):
+        bag.write(topic, b"%d" % number, 100 + number, 90 + number)
+    for number in (5, 6):
+        bag.flush()
+        bag.write("/text", b"%d" % number, 100 + number, 90 + number)
+    bag.close()
+    first, *later = sorted(bag.folder.glob("*.mcap"))
+    assert read(first) == [b"0", b"1", b"2", b"3", b"4"]
+    assert [read(file) for file in later] == [
+        [b"2", b"1", b"3", b"5"],
+        [b"2", b"1", b"3", b"6"],
+    ]
+    with open(later[1], "rb") as stream:
+        times = [
+            (message.publish_time, message.log_time)
+            for _, _, message in make_reader(stream).iter_messages()
+        ]
+    assert times == [(92, 105), (91, 105), (93, 105), (96, 106)]
+    assert metadata(bag.folder)["message_count"] == 5 + 4 + 4
+
+
+def test_what_is_latched_is_there_though_its_file_is_gone(make_bag) -> None:
+    bag = make_bag(max_file_size=300, max_files=2)
+    bag.add_topic(Topic("/status", "std_msgs/msg/String", "string data", qos=(LATCHED,)))
+    bag.write("/status", b"active", 1, 1)
+    for _ in range(3):
+        bag.write("/text", bytes(300), 2, 2)
+        bag.flush()
+    bag.close()
+    assert [read(file)[0] for file in sorted(bag.folder.glob("*.mcap"))] == [b"active"] * 2
+
+
 def test_the_bag_ends_closed_before_the_disk_is_full(make_bag) -> None:
     bag = make_bag(min_free=10**18)
     bag.write("/text", b"kept", 1, 1)
