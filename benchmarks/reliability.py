@@ -36,14 +36,21 @@ def times(runs: int) -> Iterable[dict]:
 
 def table(records: Iterable[dict]) -> list[str]:
     """Return Markdown rows, in the order in which the faults were noted first."""
-    seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
+    by_fault: dict[tuple[str, str], list[dict]] = defaultdict(list)
     for record in records:
-        seconds[record["fault"], record["reaction"]].append(record["seconds"])
+        by_fault[record["fault"], record["reaction"]].append(record)
     head = ["| fault | reaction | median | slowest |", "| --- | --- | --- | --- |"]
-    return head + [
-        f"| {fault} | {answer} | {statistics.median(values):.2f} s | {max(values):.2f} s |"
-        for (fault, answer), values in seconds.items()
-    ]
+    return head + [_row(fault, answer, noted) for (fault, answer), noted in by_fault.items()]
+
+
+def _row(fault: str, answer: str, noted: Sequence[dict]) -> str:
+    seconds = [record["seconds"] for record in noted]
+    figures = {
+        name: statistics.median(record["figures"][name] for record in noted)
+        for name in noted[0]["figures"]
+    }
+    said = "; ".join([answer, *(f"{name}: {value:.0f}" for name, value in figures.items())])
+    return f"| {fault} | {said} | {statistics.median(seconds):.2f} s | {max(seconds):.2f} s |"
 
 
 def main(argv: Sequence[str]) -> int:

@@ -191,13 +191,17 @@ def actions(listen) -> list:
 
 @pytest.fixture
 def reaction() -> Callable[..., None]:
-    """Note how many seconds after ``since`` a fault was answered: docs/reliability.md's table."""
+    """Note how many seconds after ``since`` a fault was answered: docs/reliability.md's table.
 
-    def note(fault: str, answer: str, since: float) -> None:
+    Further ``figures`` go into its second column.
+    """
+
+    def note(fault: str, answer: str, since: float, **figures: float) -> None:
         seconds = time.monotonic() - since
         if out := os.environ.get("PWM_RELIABILITY_OUT"):
             with open(out, "a") as file:
                 record = {"fault": fault, "reaction": answer, "seconds": seconds}
+                record["figures"] = figures
                 file.write(json.dumps(record) + "\n")
 
     return note
