@@ -31,6 +31,7 @@ from pwm_core.extraction.store import TrainedPolicy
 from pwm_core.files import sha256
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.tasks import get_task
+from pwm_core.tasks.shift import NOMINAL, Shift
 
 TIMED_DECISIONS = 100
 UNTIMED_DECISIONS = 3
@@ -56,9 +57,10 @@ class Random:
 
     task: str
     seeds: tuple[int, ...]
+    shift: Shift = NOMINAL
 
     def run(self) -> Score:
-        task = get_task(self.task)
+        task = self.shift.of(get_task(self.task))
         episodes = run_episodes(task, uniform_random(task, 0), self.seeds)
         return episodes_score(self.task, "random", episodes, seeds=self.seeds)
 
@@ -72,6 +74,7 @@ class Cloning:
     tenth: bool
     seeds: tuple[int, ...]
     config: CloningConfig
+    shift: Shift = NOMINAL
 
     def run(self) -> Score:
         dataset = Dataset(self.data)
@@ -81,7 +84,7 @@ class Cloning:
         return episodes_score(
             self.task,
             "cloning, best tenth" if self.tenth else "cloning, all data",
-            run_episodes(get_task(self.task), act, self.seeds),
+            run_episodes(self.shift.of(get_task(self.task)), act, self.seeds),
             seeds=self.seeds,
             training_seed=self.config.seed,
             settings=asdict(self.config) | {"cloned_episodes": len(chosen)},
@@ -109,6 +112,7 @@ class MultiTaskCloning:
     trained: Mapping[str, np.ndarray]
     seeds: tuple[int, ...]
     config: CloningConfig
+    shift: Shift = NOMINAL
 
     def run(self) -> Score:
         tasks = list(Dataset(self.data).tasks.values())
@@ -118,7 +122,7 @@ class MultiTaskCloning:
         return episodes_score(
             self.task,
             "cloning, one for all tasks",
-            run_episodes(get_task(self.task), act, self.seeds),
+            run_episodes(self.shift.of(get_task(self.task)), act, self.seeds),
             seeds=self.seeds,
             training_seed=self.config.seed,
             settings=asdict(self.config) | {"cloned_tasks": len(tasks)},
@@ -132,11 +136,12 @@ class ExtractedPolicy:
     task: str
     policy: Path
     seeds: tuple[int, ...]
+    shift: Shift = NOMINAL
 
     def run(self) -> Score:
         trained = TrainedPolicy.load(self.policy)
         act = deterministic(trained.policy)
-        episodes = run_episodes(get_task(self.task), act, self.seeds)
+        episodes = run_episodes(self.shift.of(get_task(self.task)), act, self.seeds)
         return episodes_score(
             self.task,
             EXTRACTED,
@@ -158,13 +163,13 @@ class Planner:
     policy: Path
     world_model: Path
     seeds: tuple[int, ...]
+    shift: Shift = NOMINAL
 
     def run(self) -> Score:
         trained = TrainedPolicy.load(self.policy)
         problem = planning_problem(trained, self.policy, self.world_model)
-        episodes = run_episodes(
-            get_task(self.task), self.planning.make(problem, self.seeds[0]), self.seeds
-        )
+        task = self.shift.of(get_task(self.task))
+        episodes = run_episodes(task, self.planning.make(problem, self.seeds[0]), self.seeds)
         settings = asdict(self.planning) | {"terminal_value": problem.has_value}  # type: ignore[call-overload]
         return episodes_score(
             self.task,
@@ -247,11 +252,13 @@ def time_decisions(make: Callable[[], Act], observation: np.ndarray) -> tuple[fl
     return float(median), float(late)
 
 
-def baselines(data: Path, task: str, seeds: Sequence[int], config: CloningConfig) -> list[Job]:
+def baselines(
+    data: Path, task: str, seeds: Sequence[int], config: CloningConfig, shift: Shift = NOMINAL
+) -> list[Job]:
     """Return random and the task's own clones."""
     chosen = tuple(seeds)
     return [
-        Random(task, chosen),
-        Cloning(task, data, False, chosen, config),
-        Cloning(task, data, True, chosen, config),
+        Random(task, chosen, shift),
+        Cloning(task, data, False, chosen, config, shift),
+        Cloning(task, data, True, chosen, config, shift),
     ]

@@ -50,7 +50,7 @@ class Shift:
 
         It cannot be planned on: the true dynamics of a robot that has shifted are not known.
         """
-        if self == Shift():
+        if self == NOMINAL:
             return task
 
         def single(seed: int) -> SingleEnvironment:
@@ -72,6 +72,10 @@ class Shift:
         if not self.observation_delay:
             return environment
         return DelayedEnvironment(environment, self.observation_delay)
+
+
+NOMINAL = Shift()
+"""Nothing is different."""
 
 
 class DelayedEnvironment(SingleEnvironment):

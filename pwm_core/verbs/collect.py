@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pwm_core.data.behaviours import (
@@ -23,6 +23,7 @@ from pwm_core.data.summary import behaviour_rows
 from pwm_core.tables import print_table
 from pwm_core.tasks import get_task
 from pwm_core.tasks.mjcf import MjcfTask, MjcfTaskError
+from pwm_core.tasks.shift import Shift
 from pwm_core.tasks.task_files import TaskFiles, directory, own_task, read, save, try_out
 from pwm_core.verbs.add_task import require_own_name
 
@@ -63,18 +64,24 @@ class Collect:
     """Noise levels added to what a policy executes."""
     sac: int = 0
     """Episodes of soft actor-critic per task: all of a training from scratch, however good."""
+    shift: Shift = field(default_factory=Shift)
+    """What is different about the robot that acts."""
     seed: int = 0
     """Seed; the data depends on it and on nothing else. Names carry one that is not 0
     (``uniform@1``), so that a directory can hold several."""
     workers: int = os.cpu_count() or 1
     """Processes."""
+    ray: str | None = None
+    """Ray cluster to spread the work over instead: its address, auto for the running one, local to
+    start one here with so many workers (docs/scaling.md)."""
     json: bool = False
     """Print the table as JSON."""
 
     def run(self) -> int:
         """Collect, then print mean and best return per behaviour."""
         tasks = self._tasks()
-        collect(plan(tasks, self._behaviours(tasks), self.seed), self.out, self.workers)
+        jobs = plan(tasks, self._behaviours(tasks), self.seed, self.shift)
+        collect(jobs, self.out, self.workers, self.ray)
         print_table(f"Data in {self.out}", behaviour_rows(Dataset(self.out)), self.json)
         return 0
 

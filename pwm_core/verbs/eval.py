@@ -33,6 +33,7 @@ from pwm_core.files import write_atomically
 from pwm_core.progress import ProgressDisplay
 from pwm_core.run_directory import git_revision, machine, plain
 from pwm_core.tables import print_table
+from pwm_core.tasks.shift import NOMINAL, Shift
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,15 @@ class Evaluate:
     """The authors' scores to show; auto takes the smallest suite that has all the tasks."""
     episodes: int = 10
     """Episodes per controller."""
+    shift: Shift = field(default_factory=Shift)
+    """What is different about the robot in the simulator; the data's returns stay what they are."""
     seed: int = 0
     """Episodes have seeds seed, seed + 1, …"""
     workers: int = os.cpu_count() or 1
     """Controllers evaluated at the same time; more make the times per decision longer."""
+    ray: str | None = None
+    """Ray cluster to spread the work over instead: its address, auto for the running one, local to
+    start one here with so many workers (docs/scaling.md)."""
     cloning: CloningConfig = field(default_factory=CloningConfig)
     """How clones are trained."""
     planners: Annotated[Planners, tyro.conf.arg(prefix_name=False)] = field(
@@ -84,7 +90,8 @@ class Evaluate:
             summaries.sort(key=lambda summary: tasks.index(summary.task))
         overall = overall_rows(summaries)
         if self.out:
-            kept = record(scores, suite) | {"summary": [plain(s) for s in summaries]}
+            kept = record(scores, suite) | {"shift": plain(self.shift)}
+            kept |= {"summary": [plain(s) for s in summaries]}
             write_atomically(self.out, json.dumps(kept | {"overall": overall}, indent=1))
         self._print([row(summary) for summary in summaries], overall)
         return 0
@@ -94,7 +101,8 @@ class Evaluate:
             print(json.dumps({"tasks": tasks, "overall": overall}, indent=1))
             return
         filled = [name for name in tasks[0] if any(row[name] not in ("", None) for row in tasks)]
-        print_table("Real returns", [{name: row[name] for name in filled} for row in tasks], False)
+        title = "Real returns" if self.shift == NOMINAL else f"Real returns under {self.shift}"
+        print_table(title, [{name: row[name] for name in filled} for row in tasks], False)
         if overall:
             print_table("Normalised scores over tasks (rliable)", overall, False)
 
@@ -121,18 +129,18 @@ class Evaluate:
         jobs: list[Job] = []
         for task in dict.fromkeys(task for _, task in policies):
             if self.data:
-                jobs += baselines(self.data, task, self._seeds, self.cloning)
+                jobs += baselines(self.data, task, self._seeds, self.cloning, self.shift)
             files = [path for path, name in policies if name == task]
             jobs += [self._controller(n, task, f) for n in self.controller for f in files]
         return jobs
 
     def _controller(self, name: str, task: str, policy: Path) -> Job:
         if name == controllers.POLICY:
-            return ExtractedPolicy(task, policy, self._seeds)
+            return ExtractedPolicy(task, policy, self._seeds, self.shift)
         planning = self.planners.named(name)
         if self.world_model is None:
             raise PwmError(f"--controller {name} plans in a world model: give --world-model")
-        return Planner(task, name, planning, policy, self.world_model, self._seeds)
+        return Planner(task, name, planning, policy, self.world_model, self._seeds, self.shift)
 
     @staticmethod
     def _of_data(dataset: Dataset | None, task: str) -> list[Score]:
@@ -142,11 +150,11 @@ class Evaluate:
         """Run ``jobs``, and the clone over all tasks where the dataset has several."""
         multi_task = None
         if self.data and dataset and len(dataset.tasks) > 1:
-            multi_task = MultiTask(self.data, tasks, self._seeds, self.cloning)
+            multi_task = MultiTask(self.data, tasks, self._seeds, self.cloning, self.shift)
         total = len(jobs) + (len(tasks) if multi_task else 0)
         scores: list[Score] = []
         with ProgressDisplay("eval", total, "controllers") as progress:
-            for score in run_jobs(jobs, multi_task, self.workers):
+            for score in run_jobs(jobs, multi_task, self.workers, self.ray):
                 scores.append(score)
                 progress.update(len(scores), {"now": f"{score.task} {score.controller}"})
         return scores

@@ -23,6 +23,7 @@ from pwm_core.data.merge import merge
 from pwm_core.data.summary import behaviour_rows
 from pwm_core.tasks import Task, get_task
 from pwm_core.tasks.mjcf import MjcfTaskError
+from pwm_core.tasks.shift import NOMINAL, Shift
 from pwm_core.verbs.collect import Collect
 
 TASKS = ("cartpole-swingup", "cartpole-balance")
@@ -261,3 +262,17 @@ def test_a_robot_of_ones_own_is_collected(tmp_path: Path, monkeypatch: pytest.Mo
     assert content(tmp_path / "data") == before
     with pytest.raises(MjcfTaskError, match="--reward"):
         Collect(mjcf=tmp_path / "robot.xml", out=tmp_path / "other").run()
+
+
+def test_a_shifted_robot_has_data_of_its_own(tmp_path: Path) -> None:
+    """Under its own name, from other worlds, described as the task is; and nobody plans on it."""
+    behaviours: list[tuple[Behaviour, int]] = [(Uniform(), 1), (SamplingMpc(), 1)]
+    for shift in (NOMINAL, Shift(actuator_gain=0.6)):
+        collect(plan(TASKS[:1], [(Uniform(), 1)], 5, shift), tmp_path, workers=1)
+    data = Dataset(tmp_path)
+    assert [e.behaviour for e in data.episodes] == ["uniform@5", "uniform+actuator_gain=0.6@5"]
+    nominal, shifted = (data.trajectory(e) for e in data.episodes)
+    np.testing.assert_array_equal(nominal.action, shifted.action)
+    assert np.abs(nominal.observation - shifted.observation).max() > 0.01
+    planned = plan(TASKS[:1], behaviours, 5, Shift(actuator_gain=0.6))
+    assert [job.behaviour.name for job in planned] == ["uniform"]

@@ -77,6 +77,16 @@ def test_policies_of_a_directory_are_training_seeds_of_their_task(
     assert stored["machine"]["cpus"]
 
 
+def test_a_shift_changes_the_simulator(policies: Path, tmp_path: Path) -> None:
+    means = []
+    for shift in ([], ["--shift.actuator-gain", "0.1"]):
+        out = tmp_path / f"{len(shift)}.json"
+        assert evaluate(policies / "seed0", *shift, "--out", str(out)) == 0
+        means.append(scores_of(out, "extracted policy")[0]["mean"])
+        assert json.loads(out.read_text())["shift"]["actuator_gain"] == (0.1 if shift else 1.0)
+    assert means[0] != pytest.approx(means[1], abs=0.1)
+
+
 def test_processes_give_the_same_figures(policies: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "1.json", tmp_path / "2.json"
     assert evaluate(policies, "--out", str(one)) == 0
