@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from pwm_core.data.dataset import Dataset, DatasetError, EpisodeTable
+from pwm_core.data.dataset import Dataset, DatasetError, EpisodeTable, TaskInfo
 from pwm_core.data.split import split
 from pwm_core.errors import PwmError
 from pwm_core.extraction.store import TrainedPolicy, build_policy
@@ -56,37 +56,56 @@ def parts(dataset: Dataset, held_out: float) -> tuple[Dataset, Dataset]:
     return view(dataset, task, training), view(dataset, task, judging)
 
 
-@torch.no_grad()
 def single_task(trained: TrainedWorldModel, task: str) -> TrainedWorldModel:
-    """Return the world model of ``task`` alone, with the same predictions.
+    """Return the world model of ``task`` alone, with the same predictions."""
+    index = trained.task_index(task)
+    return _rows(trained, [index], [trained.tasks[index]])
 
-    The encoder's view of the task embedding becomes part of its bias, as in the policy. So the
-    embedding can be trained while latents keep their meaning.
+
+def two_robots(trained: TrainedWorldModel, task: str) -> TrainedWorldModel:
+    """Return the world model of ``task`` on the robot as it is, and on the one it was before.
+
+    They begin alike and have an embedding each: what the offline data shows of the old robot
+    then contradicts nothing that the new one does. A model that was fine-tuned knows both.
     """
-    old, index = trained.model, trained.task_index(task)
+    index = trained.task_index(task)
     info = trained.tasks[index]
-    observations, actions = info.observation.size, info.action.size
+    before = replace(info, name=f"{task} before")
+    known = [t.name for t in trained.tasks]
+    other = known.index(before.name) if before.name in known else index
+    return _rows(trained, [index, other], [info, before])
+
+
+@torch.no_grad()
+def _rows(trained: TrainedWorldModel, rows: list[int], tasks: list[TaskInfo]) -> TrainedWorldModel:
+    """Return a world model of ``tasks``, which are alike in size and start as ``rows`` are.
+
+    The encoder's view of the first one's embedding becomes part of its bias, as in the policy. So
+    embeddings can be trained while latents keep their meaning.
+    """
+    old, index = trained.model, rows[0]
+    observations, actions = tasks[0].observation.size, tasks[0].action.size
     wide, wide_actions = old.observation_mean.shape[1], old.action_mask.shape[1]
-    model = WorldModel(old.config, 1, observations, actions)
+    model = WorldModel(old.config, len(rows), observations, actions)
     state = old.state_dict()
-    embedding = renormalise(old.task_embedding)[index]
+    embedding = renormalise(old.task_embedding)
     weight, latent = state["encoder.0.weight"], old.config.latent
     seen = weight[:, :observations]
-    state["encoder.0.bias"] = state["encoder.0.bias"] + weight[:, wide:] @ embedding
+    state["encoder.0.bias"] = state["encoder.0.bias"] + weight[:, wide:] @ embedding[index]
     state["encoder.0.weight"] = torch.cat([seen, torch.zeros_like(weight[:, wide:])], 1)
     for name, tensor in state.items():
         if name.endswith(".0.weight") and not name.startswith(("encoder", "termination")):
             pair = [tensor[:, : latent + actions], tensor[:, latent + wide_actions :]]
             state[name] = torch.cat(pair, 1)
-    state["task_embedding"] = embedding[None]
+    state["task_embedding"] = embedding[rows]
     for name, size in (
         ("observation_mean", observations),
         ("observation_scale", observations),
         ("action_mask", actions),
     ):
-        state[name] = state[name][index : index + 1, :size]
+        state[name] = state[name][rows, :size]
     model.load_state_dict(state)
-    return TrainedWorldModel(model, [info], trained.quality, trained.provenance)
+    return TrainedWorldModel(model, tasks, trained.quality, trained.provenance)
 
 
 def require_match(trained: TrainedWorldModel, policy: TrainedPolicy) -> None:

@@ -18,8 +18,14 @@ class MixedSampler:
         """``widths`` are the entries of observation and action in the batches."""
         self._samplers, self._widths = samplers, widths
 
-    def batch(self, number: int) -> Windows:
-        """Return batch ``number``; the same number gives the same windows."""
+    def batch(self, number: int, share: slice = slice(None)) -> Windows:
+        """Return batch ``number``, or a ``share`` of its windows.
+
+        The same number gives the same windows.
+        """
         drawn = [pad(sampler.batch(number), *self._widths) for sampler in self._samplers]
         columns = zip(*(vars(windows).values() for windows in drawn), strict=True)
-        return Windows(*(torch.cat(column, min(1, column[0].ndim - 1)) for column in columns))
+        whole = (torch.cat(column, min(1, column[0].ndim - 1)) for column in columns)
+        return Windows(
+            *(column[..., share] if column.ndim == 1 else column[:, share] for column in whole)
+        )

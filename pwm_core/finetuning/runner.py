@@ -23,6 +23,7 @@ from pwm_core.finetuning.inputs import (
     parts,
     require_match,
     single_task,
+    two_robots,
 )
 from pwm_core.finetuning.stages import ModelTuning, PolicyTuning, model_config
 from pwm_core.model.store import TrainedWorldModel
@@ -83,6 +84,7 @@ class Finetuning:
         }
         self.online = of_policy(online, self.running, config.horizon)
         self.offline = of_policy(offline, self.running, config.horizon)
+        self.trained = trained
         self.old = single_task(trained, self.running.task.name)
 
     def run(self, report: Report = lambda stage: None) -> Proposal:
@@ -101,7 +103,7 @@ class Finetuning:
 
     def _tune_model(self) -> TrainedWorldModel:
         initial = self.out / "start.safetensors"
-        self.old.save(initial)
+        two_robots(self.trained, self.running.task.name).save(initial)
         config = model_config(self.config, self.old.model.config)
         options = PretrainingOptions("cpu", compile=False, threads=torch.get_num_threads())
         folder = self._world_model.parent

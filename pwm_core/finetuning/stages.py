@@ -49,10 +49,13 @@ class ModelTuning(Pretraining):
         training, held_out = split(self.dataset.episodes, config.held_out)
         older = split(self._offline.episodes, config.held_out)[0]
         count = config.transitions // config.horizon
-        shares = (self.dataset, training, count - count // 2), (self._offline, older, count // 2)
+        task, before = names
         samplers = [
-            WindowSampler(dataset, episodes, names, config.horizon, share, config.seed)
-            for dataset, episodes, share in shares
+            WindowSampler(dataset, episodes, rows, config.horizon, share, config.seed)
+            for dataset, episodes, rows, share in (
+                (self.dataset, training, [task, before], count - count // 2),
+                (self._offline, older, [before, task], count // 2),
+            )
         ]
         widths = self.model.observation_mean.shape[1], self.model.action_mask.shape[1]
         self.samplers = {config.horizon: MixedSampler(samplers, widths)}  # type: ignore[dict-item]

@@ -23,7 +23,13 @@ from pwm_core.finetuning.gate import (
     rejected,
     windows_of,
 )
-from pwm_core.finetuning.inputs import FinetuningError, of_policy, require_match, single_task
+from pwm_core.finetuning.inputs import (
+    FinetuningError,
+    of_policy,
+    require_match,
+    single_task,
+    two_robots,
+)
 from pwm_core.finetuning.runner import Finetuning, Sources
 from pwm_core.finetuning.stages import ModelTuning, PolicyTuning, model_config
 from pwm_core.model.store import TrainedWorldModel
@@ -65,6 +71,27 @@ def test_model_of_one_task_predicts_as_before(
         assert torch.allclose(before, after, atol=1e-5), method
 
 
+def test_robots_begin_alike_and_both_are_remembered(single: TrainedWorldModel) -> None:
+    """A model that was fine-tuned goes on with what it learned of either robot."""
+    o, a, now, before = (
+        torch.randn(7, 5),
+        torch.rand(7, 1),
+        torch.zeros(7).long(),
+        torch.ones(7).long(),
+    )
+    pair = two_robots(single, TASK)
+    z = pair.model.encode(o, now)
+    assert torch.equal(z, pair.model.encode(o, before))
+    assert torch.equal(*(pair.model.next(z, a, pair.model.embedding(t)) for t in (now, before)))
+    with torch.no_grad():
+        pair.model.task_embedding[1].add_(0.01)
+    again = two_robots(pair, TASK)
+    assert again.tasks == pair.tasks
+    assert torch.allclose(again.model.task_embedding, pair.model.task_embedding)
+    assert torch.allclose(again.model.encode(o, before), z, atol=1e-6)
+    assert single_task(pair, TASK).tasks == single.tasks
+
+
 def test_half_of_a_batch_is_online(
     single: TrainedWorldModel, dataset: Dataset, running: TrainedPolicy, tmp_path: Path
 ) -> None:
@@ -75,7 +102,7 @@ def test_half_of_a_batch_is_online(
         found = online.trajectory(episode)
         writer.extend([dataclasses.replace(found, reward=found.reward + 100)])
     offline = of_policy(Dataset(tmp_path / "offline"), running, 4)
-    single.save(tmp_path / "start.safetensors")
+    two_robots(single, TASK).save(tmp_path / "start.safetensors")
     config = model_config(SMALL, single.model.config)
     options = PretrainingOptions("cpu", compile=False, threads=1)
     run = ModelTuning(
@@ -84,7 +111,9 @@ def test_half_of_a_batch_is_online(
     for number in range(5):
         batch = run.samplers[4].batch(number)
         assert batch.reward.shape == (4, 16)
-        assert (batch.reward[0] > 50).sum() == 8
+        old_robot = batch.task == 1
+        assert old_robot.sum() == 8
+        assert torch.equal(batch.reward[0] > 50, old_robot)
     assert (run.validation.reward < 50).all()
 
 
