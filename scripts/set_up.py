@@ -377,7 +377,7 @@ class SetUp:
         self.pip_install("torch", *(["--extra-index-url", index] if index else []))
 
     def install_project(self) -> None:
-        self.pip_install("--editable", ".[train,data,sac,dev]")
+        self.pip_install("--editable", ".[train,data,sac,ray,dev]")
 
     def install_metaworld(self) -> None:
         """Leave its requirements out: it pins an older MuJoCo, the others came with the project."""
