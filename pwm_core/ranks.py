@@ -72,7 +72,8 @@ class Ranks:
 def joined_ranks() -> Iterator[Ranks]:
     """Join the processes that ``torchrun`` started; the only one where it did not start this one.
 
-    Tensors go between CPUs by gloo, between GPUs by NCCL.
+    Tensors go between CPUs by gloo, between GPUs by NCCL. ``RanksError`` in the others when one of
+    them has ended.
     """
     if not distributed.is_torchelastic_launched():
         yield Ranks()
@@ -81,5 +82,19 @@ def joined_ranks() -> Iterator[Ranks]:
     if torch.cuda.is_available():
         torch.cuda.set_device(on_machine)
     distributed.init_process_group()
-    yield Ranks(distributed.get_rank(), distributed.get_world_size(), on_machine)
+    ranks = Ranks(distributed.get_rank(), distributed.get_world_size(), on_machine)
+    try:
+        yield ranks
+    except RuntimeError as error:
+        if not _lost(error):
+            raise
+        raise RanksError(
+            f"rank {ranks.number} has lost another one, which torchrun names: {error}. The last "
+            "checkpoint is whole, and the same command goes on from there"
+        ) from error
     distributed.destroy_process_group()
+
+
+def _lost(error: RuntimeError) -> bool:
+    """Return whether the way to other processes failed; gloo has no class for it."""
+    return isinstance(error, distributed.DistError) or "/gloo/" in str(error)

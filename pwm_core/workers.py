@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Worker processes that end with the command that started them."""
+"""Where jobs run side by side: processes that end with their command, or a Ray cluster."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
+
+from pwm_core.cluster import RayPool
+
+
+def job_pool(workers: int, ray: str | None, prepare: Callable[[], None] | None = None) -> Executor:
+    """Return a pool on the Ray cluster at ``ray``, else one of processes of this machine."""
+    return RayPool(ray, workers, prepare) if ray else worker_pool(workers, prepare)
 
 
 def worker_pool(workers: int, prepare: Callable[[], None] | None = None) -> ProcessPoolExecutor:

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import os
+
 import psutil
 import torch
 
+from pwm_core.device import resolve_device
 from pwm_core.extraction.config import ExtractionConfig
 from pwm_core.model.config import WorldModelConfig
 
@@ -31,6 +34,15 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return psutil.virtual_memory().available
+
+
+def room_of_a_worker(device: str) -> int:
+    """Return the share of this machine's free memory of one of as many workers as it has cores.
+
+    A GPU is one worker's.
+    """
+    found = resolve_device(device)
+    return free_bytes(found) // (1 if found.type == "cuda" else os.cpu_count() or 1)
 
 
 def tasks_that_fit(free: int, model: WorldModelConfig, config: ExtractionConfig) -> int:

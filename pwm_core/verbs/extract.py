@@ -6,8 +6,8 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Sequence
-from concurrent.futures import BrokenExecutor, Future
+from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import torch
 import tyro
 
+from pwm_core.cluster import RayPool
 from pwm_core.data.dataset import Dataset
 from pwm_core.device import keep_freed_memory, resolve_device
 from pwm_core.errors import PwmError
@@ -27,7 +28,7 @@ from pwm_core.extraction.config import (
     configure,
 )
 from pwm_core.extraction.diagnosis import Finding, exploited
-from pwm_core.extraction.memory import free_bytes, tasks_that_fit
+from pwm_core.extraction.memory import free_bytes, room_of_a_worker, tasks_that_fit
 from pwm_core.extraction.runner import Extraction, extract, simulator
 from pwm_core.extraction.store import TrainedPolicy
 from pwm_core.files import sha256
@@ -68,6 +69,9 @@ class Extract:
     """Episodes per evaluation."""
     workers: int = os.cpu_count() or 1
     """Processes on a CPU; tasks are dealt out among them."""
+    ray: str | None = None
+    """Ray cluster to spread the work over instead: its address, auto for the running one, local to
+    start one here with so many workers; with --device cuda a GPU for each (docs/scaling.md)."""
     tasks_at_once: int = 0
     """Tasks that share the model's work in a process; 0 takes all that fit into memory, 1 takes one
     after the other."""
@@ -137,26 +141,51 @@ class Extract:
     def _run(self, jobs: list[Job], trained: TrainedWorldModel) -> list[Outcome]:
         """Run all ``jobs``; one that fails does not stop the others, unless it is the only one."""
         _prepare(self.threads)
-        if len(jobs) == 1:
+        if len(jobs) == 1 and not self.ray:
             return [jobs[0].run()]
+        found: dict[str, Outcome] = {}
+        for outcomes in self._groups(jobs, trained):
+            found |= {outcome.task: outcome for outcome in outcomes}
+            for outcome in outcomes:
+                print(f"extract: {len(found)}/{len(jobs)} tasks · {outcome}", file=sys.stderr)
+        return [found[job.task] for job in jobs]
+
+    def _groups(self, jobs: list[Job], trained: TrainedWorldModel) -> Iterator[list[Outcome]]:
+        """Yield what came of each group of ``jobs`` when it is done."""
+        prepare = partial(_prepare, self.threads)
+        if self.ray:
+            with RayPool(self.ray, self.workers, prepare, int("cuda" in self.device)) as cluster:
+                room = cluster.submit(room_of_a_worker, self.device).result()
+                groups = self._dealt(jobs, trained, cluster.slots, room)
+                yield from _as_they_finish(cluster, groups)
+            return
         device = resolve_device(self.device)
         workers = min(self.workers, len(jobs)) if device.type == "cpu" else 1
-        at_once = self.tasks_at_once or tasks_that_fit(
-            free_bytes(device) // workers, trained.model.config, jobs[0].config
-        )
-        groups = dealt(jobs, workers, at_once)
+        groups = self._dealt(jobs, trained, workers, free_bytes(device) // workers)
         if workers == 1:
-            return [outcome for group in groups for outcome in extract_together(group)]
-        with worker_pool(workers, partial(_prepare, self.threads)) as pool:
-            futures = [pool.submit(extract_together, group) for group in groups]
-            outcomes = [_outcomes(*pair) for pair in zip(groups, futures, strict=True)]
-        found = {outcome.task: outcome for group in outcomes for outcome in group}
-        return [found[job.task] for job in jobs]
+            yield from map(extract_together, groups)
+            return
+        with worker_pool(workers, prepare) as pool:
+            yield from _as_they_finish(pool, groups)
+
+    def _dealt(
+        self, jobs: list[Job], trained: TrainedWorldModel, workers: int, room: int
+    ) -> list[list[Job]]:
+        """Return groups of jobs that fit into ``room`` bytes, one for each worker at least."""
+        config = jobs[0].config
+        at_once = self.tasks_at_once or tasks_that_fit(room, trained.model.config, config)
+        return dealt(jobs, min(workers, len(jobs)), at_once)
 
 
 def _prepare(threads: int) -> None:
     torch.set_num_threads(threads)
     keep_freed_memory()
+
+
+def _as_they_finish(pool: Executor, groups: Sequence[list[Job]]) -> Iterator[list[Outcome]]:
+    futures = {pool.submit(extract_together, group): group for group in groups}
+    for future in as_completed(futures):
+        yield _outcomes(futures[future], future)
 
 
 def dealt(jobs: Sequence[Job], workers: int, at_once: int) -> list[list[Job]]:
@@ -175,6 +204,12 @@ class Outcome:
     """Figures of the policy; empty after a failure."""
     findings: tuple[Finding, ...] = ()
     error: str | None = None
+
+    def __str__(self) -> str:
+        if self.error:
+            return f"{self.task} failed: {self.error}"
+        figures = {n: v for n, v in self.row().items() if isinstance(v, (int, float))}
+        return " · ".join([self.task, *(f"{name} {value:.4g}" for name, value in figures.items())])
 
     def row(self) -> dict[str, Any]:
         """Return a row of the table."""
@@ -268,6 +303,8 @@ def _outcomes(jobs: Sequence[Job], future: Future[list[Outcome]]) -> list[Outcom
         error = "a worker process died; start again to go on"
     except PwmError as failure:
         error = str(failure)
+    except Exception as failure:
+        error = f"{type(failure).__name__}: {failure}"
     return [Outcome(job.task, job.policy, error=error) for job in jobs]
 
 

@@ -128,6 +128,15 @@ def test_every_row_can_be_drawn_in_some_window(numbered: Dataset) -> None:
     assert seen == set(rows)
 
 
+def test_shares_of_a_batch_are_its_windows(numbered: Dataset) -> None:
+    draws = sampler(numbered, batch=5)
+    for k in range(4):
+        whole, shares = draws.batch(k), [draws.batch(k, slice(0, 2)), draws.batch(k, slice(2, 5))]
+        for name, tensor in vars(whole).items():
+            parts = [getattr(share, name) for share in shares]
+            assert torch.equal(torch.cat(parts, min(1, tensor.ndim - 1)), tensor), name
+
+
 def test_a_task_the_model_does_not_know_is_named(numbered: Dataset) -> None:
     with pytest.raises(DatasetError, match=r"\['cartpole-balance'\] are none of the tasks"):
         WindowSampler(numbered, numbered.episodes, NAMES[:1], 4, 2, 0)

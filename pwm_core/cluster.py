@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Jobs over the machines of a Ray cluster: a pool like one of processes, that outlives its workers.
+
+Every machine needs the same installation, and what jobs read and write at the same path.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from typing import Any
+
+from pwm_core.errors import PwmError
+
+LOCAL = "local"
+"""Address for a cluster of this machine alone that begins and ends with the pool."""
+RETRIES = 3
+"""How often a call is run again whose worker or machine has died."""
+
+
+class ClusterError(PwmError):
+    """The cluster cannot be reached, or a machine of it lacks something."""
+
+
+class RayPool(Executor):
+    """Run calls on a Ray cluster; a call whose worker died is run again, elsewhere if need be."""
+
+    def __init__(
+        self, address: str, workers: int, prepare: Callable[[], None] | None, gpus: int = 0
+    ) -> None:
+        """Connect to ``address``, or start ``workers`` processes here where that is ``local``.
+
+        ``prepare`` goes before each call, which has ``gpus`` GPUs to itself. ``ClusterError``
+        without Ray, or when nothing answers.
+        """
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        try:
+            import ray
+        except ModuleNotFoundError as error:
+            raise ClusterError("--ray needs Ray: pip install 'pwm-deploy[ray]'") from error
+        own: dict[str, Any] = (
+            {"num_cpus": workers, "include_dashboard": False} if address == LOCAL else {}
+        )
+        try:
+            ray.init(address=address, **own)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ClusterError(
+                f"no Ray cluster at {address!r}: {error}. Start one with `ray start --head`, or "
+                f"give --ray {LOCAL}"
+            ) from error
+        self._ray, self._prepare, self._gpus = ray, prepare, gpus
+        self._call = ray.remote(_call).options(max_retries=RETRIES, num_cpus=1, num_gpus=gpus)
+
+    @property
+    def slots(self) -> int:
+        """Number of calls that the cluster runs at a time."""
+        there = self._ray.cluster_resources()
+        return max(1, int(there.get("GPU", 0) // self._gpus if self._gpus else there["CPU"]))
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **keywords: Any) -> Future[Any]:
+        """Run ``function`` somewhere; an exception of its own is the future's."""
+        call = self._call.options(name=getattr(function, "__qualname__", "call"))
+        answer = call.remote(Path.cwd(), self._prepare, function, args, keywords).future()
+        result: Future[Any] = Future()
+        answer.add_done_callback(lambda done: _pass_on(done, result))
+        return result
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Leave the cluster, which drops the calls that still run."""
+        self._ray.shutdown()
+
+
+def _call(
+    directory: Path,
+    prepare: Callable[[], None] | None,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    keywords: dict[str, Any],
+) -> Any:
+    """Call ``function`` in the ``directory`` that the paths of its arguments start from."""
+    if not directory.is_dir():
+        raise ClusterError(
+            f"{os.uname().nodename} has no {directory}: the machines of the cluster need a "
+            "filesystem that all of them share, at the same path"
+        )
+    os.chdir(directory)
+    if prepare:
+        prepare()
+    return function(*args, **keywords)
+
+
+def _pass_on(done: Future[Any], result: Future[Any]) -> None:
+    """Settle ``result`` by ``done``, with what was raised instead of Ray's wrapping of it."""
+    error = done.exception()
+    if error is None:
+        result.set_result(done.result())
+    else:
+        lost = ClusterError(f"lost, with {RETRIES} more attempts: {error}")
+        result.set_exception(getattr(error, "cause", lost))
