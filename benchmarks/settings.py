@@ -16,6 +16,8 @@ class Settings:
     """Updates or iterations per block."""
     decisions: int
     """Decisions per block of inference."""
+    policies: tuple[str, ...]
+    """Sizes of the policies that decide."""
     episodes: int
     """Episodes per task in the synthetic data."""
     transitions: tuple[int, ...]
@@ -35,6 +37,7 @@ FULL = Settings(
     rounds=7,
     calls=3,
     decisions=400,
+    policies=("tiny", "1M", "5M", "19M", "48M", "317M"),
     episodes=10,
     transitions=SIZES,
     compiled=True,
@@ -46,6 +49,7 @@ QUICK = Settings(
     rounds=2,
     calls=1,
     decisions=20,
+    policies=("tiny",),
     episodes=4,
     transitions=(10**4,),
     compiled=False,

@@ -18,9 +18,12 @@ from pwm_core.extraction.diagnosis import exploited
 from pwm_core.extraction.store import TrainedPolicy
 from pwm_core.files import sha256
 from pwm_core.finetuning.gate import rejected
+from pwm_core.limits import NOT_NEGATIVE
 from pwm_core.tables import print_table
 from pwm_export.bundle import ObservationRange
+from pwm_export.calibration import LATENESS
 from pwm_export.monitor_writer import Monitoring
+from pwm_export.precision import Precision
 from pwm_export.writer import ExportError, export_policy
 
 PARITY_OBSERVATIONS = 1000
@@ -41,6 +44,12 @@ class Export:
     world_model: Path | None = None
     """The ``world_model.safetensors`` that the policies come from: the bundles get a monitor that
     notices when the robot does not move as the model predicts."""
+    lateness: float = LATENESS
+    """Control steps by which a command may act late on the robot and not be novel to the
+    monitor."""
+    precision: Precision = "float32"
+    """Of the weights in the bundle: float16 halves the file, int8 makes it a quarter; their action
+    error is measured and kept in the bundle, and refused where it is too large."""
     out: Path = Path("runs/bundles")
     """Directory of the bundles."""
     force: bool = False
@@ -53,7 +62,8 @@ class Export:
         if not self.policies:
             raise ExportError("no policy was given")
         dataset = Dataset(self.data)
-        monitoring = Monitoring.load(self.world_model) if self.world_model else None
+        NOT_NEGATIVE.require(self, "lateness")
+        monitoring = Monitoring.load(self.world_model, self.lateness) if self.world_model else None
         rows = []
         for path in self.policies:
             trained = TrainedPolicy.load(path)
@@ -85,6 +95,7 @@ class Export:
                 observations,
                 evaluation,
                 observed_range(dataset, name),
+                self.precision,
             )
             if monitoring is not None:
                 bundle = monitoring.add(bundle, trained, dataset)
@@ -94,6 +105,7 @@ class Export:
             "KiB": bundle.path.stat().st_size / 1024,
             "rate (Hz)": 1 / bundle.control_step,
             "max action error": f"{parity['max_abs_error']:.1e}",
+            "mean, of range": f"{parity['mean_share_of_range']:.1e}",
             "precision": parity["precision"],
             "observations": parity["observations"],
             "monitor": bundle.monitor.calibration if bundle.monitor else "none",

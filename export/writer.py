@@ -30,17 +30,11 @@ from pwm_export.bundle import (
     Bundle,
     ObservationRange,
 )
-
-PARITY_LIMIT = 1e-5
-"""Largest absolute difference between ONNX Runtime's and torch's actions (actuator units)."""
+from pwm_export.precision import PRECISIONS, ActionError, Precision
 
 
 class ExportError(PwmError):
     """The policy cannot be exported as asked."""
-
-
-PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
-"""Precisions of the exported graph's inside, in the order they are tried."""
 
 
 class CommandedPolicy(nn.Module):
@@ -68,50 +62,54 @@ def export_policy(
     observations: np.ndarray,
     evaluation: Mapping[str, Any],
     observation_range: ObservationRange | None = None,
+    precision: Precision = "float32",
 ) -> Bundle:
     """Write ``path`` and return it as a robot would load it.
 
-    The exported graph is run on real ``observations [N, O]`` and held against torch. A policy of
-    high gain amplifies float32's rounding past :data:`PARITY_LIMIT`; its graph then computes in
-    float64. ``ExportError`` when that differs too. The file appears only once it has passed.
+    The exported graph is run on real ``observations [N, O]`` and held against torch; see
+    ``pwm_export.precision`` for what may differ by how much. A policy of high gain amplifies
+    float32's rounding past the limit; its graph then computes in float64. ``ExportError`` when that
+    differs too. The file appears only once it has passed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")  # no *.onnx: a robot never lists it
     metadata = _metadata(trained, name, evaluation)
     if observation_range is not None:
         metadata[RANGE] = observation_range.to_json()
-    errors = {}
+    found = []
     try:
-        for precision, dtype in PRECISIONS.items():
+        for inside in PRECISIONS[precision]:
             network = CommandedPolicy(copy.deepcopy(trained.policy), trained.task.action)
-            network = network.to(dtype).eval()
-            graph = _graph(network, trained.task.observation.size)
+            network = network.to(inside.dtype).eval()
+            graph = inside.lighten(_graph(network, trained.task.observation.size))
             _save(graph, metadata, temporary)
-            errors[precision] = parity_error(Bundle.load(temporary), network, observations)
-            if errors[precision] <= PARITY_LIMIT:
+            error = action_error(Bundle.load(temporary), network, observations)
+            if inside.accepts(error):
                 metadata["parity"] = {
-                    "max_abs_error": errors[precision],
+                    "max_abs_error": error.largest,
+                    "max_share_of_range": error.largest_share,
+                    "mean_share_of_range": error.mean_share,
                     "observations": len(observations),
-                    "precision": precision,
+                    "precision": inside.name,
                 }
                 _save(graph, metadata, temporary)
                 os.replace(temporary, path)
                 return Bundle.load(path)
+            found.append(inside.told(error))
     finally:
         temporary.unlink(missing_ok=True)
-    found = ", ".join(f"{error:.1e} in {precision}" for precision, error in errors.items())
     raise ExportError(
-        f"{name}: the exported action differs from torch's by {found}, "
-        f"more than {PARITY_LIMIT:.0e}; nothing was written"
+        f"{name}: the exported action differs from torch's by {', '.join(found)}; "
+        "nothing was written"
     )
 
 
-def parity_error(bundle: Bundle, network: nn.Module, observations: np.ndarray) -> float:
-    """Return the largest absolute action difference over ``observations [N, O]``, one at a time."""
+def action_error(bundle: Bundle, network: nn.Module, observations: np.ndarray) -> ActionError:
+    """Return how far a bundle is from ``network`` on ``observations [N, O]``, one at a time."""
     with torch.inference_mode():
         expected = network(torch.from_numpy(observations)).numpy()
     found = np.stack([bundle.act(observation) for observation in observations])
-    return float(np.abs(found - expected).max())
+    return ActionError.of(found, expected, bundle.action.high - bundle.action.low)
 
 
 def _graph(network: nn.Module, observations: int) -> onnx.ModelProto:

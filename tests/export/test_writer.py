@@ -20,10 +20,12 @@ from pwm_core.model.config import WorldModelConfig
 from pwm_core.tasks import get_task
 from pwm_export import writer
 from pwm_export.bundle import Bundle
+from pwm_export.precision import PRECISIONS
 from pwm_export.verb import sample_observations
-from pwm_export.writer import PARITY_LIMIT, CommandedPolicy, ExportError, export_policy
+from pwm_export.writer import CommandedPolicy, ExportError, export_policy
 
 TASK = get_task("cartpole-swingup")
+PARITY_LIMIT = PRECISIONS["float32"][0].limit
 EVALUATION = {"mean_return": 123.0, "interval": [100.0, 140.0], "episodes": 10}
 
 
@@ -183,7 +185,7 @@ def test_failing_parity_keeps_the_bundle_that_was_there(
 
 
 @pytest.mark.usefixtures("ready_graph")
-@pytest.mark.parametrize("where", ["replace", "parity_error"])
+@pytest.mark.parametrize("where", ["replace", "action_error"])
 def test_interrupted_export_leaves_nothing(
     tmp_path: Path,
     trained: TrainedPolicy,
