@@ -7,6 +7,7 @@ Every machine needs the same installation, and what jobs read and write at the s
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from pathlib import Path
@@ -18,6 +19,8 @@ LOCAL = "local"
 """Address for a cluster of this machine alone that begins and ends with the pool."""
 RETRIES = 3
 """How often a call is run again whose worker or machine has died."""
+TIMEOUT = 10.0
+"""Seconds to wait for an answer of the cluster."""
 
 
 class ClusterError(PwmError):
@@ -44,8 +47,9 @@ class RayPool(Executor):
             {"num_cpus": workers, "include_dashboard": False} if address == LOCAL else {}
         )
         try:
+            _require_answer(address)
             ray.init(address=address, **own)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise ClusterError(
                 f"no Ray cluster at {address!r}: {error}. Start one with `ray start --head`, or "
                 f"give --ray {LOCAL}"
@@ -70,6 +74,13 @@ class RayPool(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Leave the cluster, which drops the calls that still run."""
         self._ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Raise ``OSError`` unless something listens at ``host:port``; Ray itself tries for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), TIMEOUT).close()
 
 
 def _call(

@@ -79,8 +79,6 @@ def joined_ranks() -> Iterator[Ranks]:
         yield Ranks()
         return
     on_machine = int(os.environ["LOCAL_RANK"])
-    if torch.cuda.is_available():
-        torch.cuda.set_device(on_machine)
     distributed.init_process_group()
     ranks = Ranks(distributed.get_rank(), distributed.get_world_size(), on_machine)
     try:

@@ -156,6 +156,8 @@ class Pretraining:
         self.ranks = ranks or Ranks()
         self.inputs = {"dataset": dataset.fingerprint()}
         self.device = self.ranks.device(resolve_device(options.device))
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
         torch.manual_seed(config.seed)
         self._known_quality: dict[str, Any] = {}
         fewest = config.transitions // config.horizon // self.ranks.count
