@@ -66,6 +66,8 @@ class Monitor:
     """Decisions over which errors are judged together."""
     threshold: float
     """Windowed error that a nominal run reaches once in ``record["false_alarm_minutes"]``."""
+    lateness: float
+    """Part of a control step by which a command may come late and not be novel."""
     record: dict[str, Any]
     """The whole calibration, as stored."""
     session: onnxruntime.InferenceSession
@@ -92,23 +94,37 @@ class Monitor:
             raise ValueError(f"its window is {window!r}, expected a number of decisions")
         if not isinstance(threshold, float) or not 0 < threshold < math.inf:
             raise ValueError(f"its threshold is {threshold!r}, expected a number above 0")
-        monitor = cls(window, threshold, record, session)
+        lateness = record.get("lateness", 0.0)  # before it was known, commands acted at once
+        if not isinstance(lateness, float) or not 0 <= lateness < math.inf:
+            raise ValueError(f"its lateness is {lateness!r}, expected control steps, 0 or more")
+        monitor = cls(window, threshold, min(lateness, 1.0), record, session)
         try:
             for _ in range(WARM_UP_RUNS):
-                monitor.look(np.zeros(observations), np.zeros(commands))
+                monitor.look(np.zeros((2, observations)), np.zeros((2, commands)))
         except Exception as error:  # ONNX Runtime raises its own, undocumented classes
             raise ValueError(f"its graph does not run: {error}") from error
         return monitor
 
     def look(self, observation: np.ndarray, command: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return ``seen [K]`` and ``expected [K]`` for ``[O]`` and ``[A]``, both in raw units."""
+        """Return ``seen`` and ``expected [N, K]`` for ``[N, O]`` and ``[N, A]`` in raw units."""
         given = (observation, command)
-        feed = {
-            name: np.asarray(value, np.float32)[None]
-            for name, value in zip(INPUTS, given, strict=True)
-        }
-        seen, expected = self.session.run(OUTPUTS, feed)
-        return seen[0], expected[0]
+        feed = {n: np.asarray(value, np.float32) for n, value in zip(INPUTS, given, strict=True)}
+        return self.session.run(OUTPUTS, feed)
+
+
+def unexplained(
+    seen: np.ndarray, at_once: np.ndarray, late: np.ndarray, lateness: float
+) -> np.ndarray:
+    """Return the part ``[…, K]`` of prediction errors that no late command explains.
+
+    A robot is expected ``at_once [..., K]`` if the command acts at once, and ``late`` if the one
+    before acts all along; between the two if it comes late by a part of the control step, up to
+    ``lateness``. By which is not known: the error counts from the nearest of these points.
+    """
+    error, path = seen - at_once, late - at_once
+    length = np.maximum(np.einsum("...k,...k", path, path), TINY)
+    share = np.clip(np.einsum("...k,...k", error, path) / length, 0, lateness)
+    return error - share[..., None] * path
 
 
 class Detector:
@@ -116,8 +132,9 @@ class Detector:
 
     Judged is the length of the window's mean error vector: what the model gets wrong in the same
     direction again and again, while noise averages out (a windowed form of the multivariate control
-    charts of statistical process control). An error counts no more than a ``LEAST_ODD``-th of what
-    alarms, so that one lost message or one reset does not. Errors not known count as none.
+    charts of statistical process control). What a late command explains is not counted
+    (:func:`unexplained`), nor more of an error than a ``LEAST_ODD``-th of what alarms, so that one
+    lost message or one reset does not. Errors not known count as none.
     """
 
     def __init__(self, monitor: Monitor) -> None:
@@ -125,11 +142,12 @@ class Detector:
         self._limit = monitor.threshold * monitor.window / LEAST_ODD
         self._errors: deque[np.ndarray] = deque(maxlen=monitor.window)
         self._expected: np.ndarray | None = None
+        self._sent: np.ndarray | None = None
 
     def restart(self) -> None:
         """Forget everything, as when another policy takes over."""
         self._errors.clear()
-        self._expected = None
+        self._expected = self._sent = None
 
     def interrupt(self) -> None:
         """The next observation does not follow from the last one by one decision."""
@@ -140,12 +158,17 @@ class Detector:
 
         Above 1 the robot does not move as it did in the calibration.
         """
-        seen, expected = self._monitor.look(observation, command)
+        before = command if self._sent is None else self._sent
+        seen, expected = self._monitor.look(
+            np.stack([observation, observation]), np.stack([command, before])
+        )
         if self._expected is not None:
             with np.errstate(invalid="ignore"):  # what overflowed in the graph counts as odd
-                error = np.nan_to_num(seen - self._expected, nan=self._limit)
+                at_once, late = self._expected
+                error = unexplained(seen[0], at_once, late, self._monitor.lateness)
+            error = np.nan_to_num(error, nan=self._limit)
             self._errors.append(error * min(1.0, self._limit / max(_length(error), TINY)))
-        self._expected = expected
+        self._expected, self._sent = expected, command
         if not self._errors:
             return 0.0
         total = np.add.reduce(self._errors)

@@ -2,10 +2,11 @@
 """Make a bundle's world-model monitor: its graph, and what is normal for the bundle's policy.
 
 A world model errs, and differently in each state. A deployed policy keeps to few states, so the
-monitor is calibrated where that policy goes: on episodes of its own in the nominal simulator, half
-of them with disturbed actions, which leave its usual path as small pushes do. Where there is no
-simulator, held-out episodes of the data take their place; they are from many behaviours, which
-makes the threshold higher and the monitor less sensitive.
+monitor is calibrated where that policy goes: on episodes of its own in the nominal simulator, with
+commands that act late as on a robot, half of them with disturbed actions, which leave its usual
+path as small pushes do (:mod:`pwm_export.calibration`). Where there is no simulator, held-out
+episodes of the data take their place; they are from many behaviours, which makes the threshold
+higher and the monitor less sensitive.
 """
 
 from __future__ import annotations
@@ -25,36 +26,27 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from pwm_core.data.behaviours import behaviour
-from pwm_core.data.behaviours.noise import exploration
-from pwm_core.data.dataset import Dataset, Trajectory
+from pwm_core.data.dataset import Dataset
 from pwm_core.data.split import split
-from pwm_core.evaluation.episodes import deterministic
 from pwm_core.extraction.store import TrainedPolicy
 from pwm_core.files import sha256, write_atomically
 from pwm_core.model.store import TrainedWorldModel
-from pwm_core.tasks import Task, UnknownTaskError, get_task
+from pwm_core.tasks import UnknownTaskError, get_task
 from pwm_export.bundle import METADATA_KEY, Bundle
-from pwm_export.monitor import GRAPH_KEY, INPUTS, LEAST_ODD, OUTPUTS, RECORD
+from pwm_export.calibration import LATENESS, Calibration, Run, own_episodes
+from pwm_export.monitor import GRAPH_KEY, INPUTS, LEAST_ODD, OUTPUTS, RECORD, unexplained
 from pwm_export.writer import ExportError
 
 WINDOW_SECONDS = 0.5
 """Errors are averaged over this time."""
 FALSE_ALARM_MINUTES = 100.0
 """Nominal minutes per false alarm that the threshold is set for."""
-EPISODES = 64
-"""Calibration episodes: every other one shapes the measure of errors, the rest the threshold."""
-DISTURBANCE = 0.1
-"""Deviation of the noise on the actions, in [-1, 1], of half the calibration episodes."""
 FLOOR = 1e-4
 """Directions of nearly no nominal error count as this share of the one of the largest variance."""
 QUANTILES = (0.5, 0.9, 0.99, 0.999, 1.0)
 """Of the novelty in calibration, kept in the bundle."""
 PARITY_LIMIT = 1e-3
 """Largest difference between ONNX Runtime's and torch's outputs, in units of the threshold."""
-
-Recorded = Trajectory | behaviour.Trajectory
-"""An episode, from the data or just played."""
 
 
 class OneStep(nn.Module):
@@ -94,13 +86,23 @@ class OneStep(nn.Module):
         return z @ self.whitening, following @ self.whitening
 
     @torch.no_grad()
-    def errors(self, episode: Recorded) -> np.ndarray:
-        """Return seen less expected ``[T, K]`` over an episode."""
-        command = (torch.from_numpy(episode.action).float() + 1) * 0.5 * self.span + self.low
-        observation = torch.from_numpy(episode.observation)
-        seen, _ = self(observation[1:], command)
-        _, expected = self(observation[:-1], command)
-        return (seen - expected).numpy()
+    def look(self, observation: np.ndarray, action: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return seen and expected ``[N, K]`` for ``[N, O]`` and actions ``[N, A]`` in [-1, 1]."""
+        command = (torch.from_numpy(action).float() + 1) * 0.5 * self.span + self.low
+        seen, expected = self(torch.from_numpy(observation), command)
+        return seen.numpy(), expected.numpy()
+
+    def errors(self, run: Run) -> np.ndarray:
+        """Return seen less expected ``[T, K]``, knowing what acted."""
+        _, expected = self.look(run.observation[:-1], run.acted)
+        return self.look(run.observation[1:], run.acted)[0] - expected
+
+    def judged_errors(self, run: Run, lateness: float) -> np.ndarray:
+        """Return errors ``[T, K]`` as the detector makes them, knowing what was sent."""
+        before = np.concatenate([run.sent[:1], run.sent[:-1]])
+        seen, _ = self.look(run.observation[1:], run.sent)
+        expected = (self.look(run.observation[:-1], action)[1] for action in (run.sent, before))
+        return unexplained(seen, *expected, lateness)
 
     @torch.no_grad()
     def whiten(self, errors: np.ndarray) -> None:
@@ -118,11 +120,13 @@ class Monitoring:
     model: TrainedWorldModel
     sha256: str
     """Digest of its file."""
+    lateness: float = LATENESS
+    """Control steps by which a command may act late on the robot and not be novel."""
 
     @classmethod
-    def load(cls, path: Path) -> Monitoring:
+    def load(cls, path: Path, lateness: float = LATENESS) -> Monitoring:
         """Read a ``world_model.safetensors``."""
-        return cls(TrainedWorldModel.load(path, torch.device("cpu")), sha256(path))
+        return cls(TrainedWorldModel.load(path, torch.device("cpu")), sha256(path), lateness)
 
     def add(self, bundle: Bundle, trained: TrainedPolicy, dataset: Dataset) -> Bundle:
         """Give ``bundle`` of the policy ``trained`` a monitor; see :func:`add_monitor`.
@@ -134,16 +138,18 @@ class Monitoring:
             task = get_task(trained.task.name)
         except UnknownTaskError:
             held_out = self._held_out(dataset, trained.task.name)
-            return add_monitor(bundle, self.model, self.sha256, "data", held_out)
-        calm, disturbed = own_episodes(trained.policy, task)
-        return add_monitor(bundle, self.model, self.sha256, "policy", calm, disturbed)
+            calibration = Calibration("data", self.lateness, held_out)
+        else:
+            calibration = own_episodes(trained.policy, task, self.lateness)
+        return add_monitor(bundle, self.model, self.sha256, calibration)
 
-    def _held_out(self, dataset: Dataset, task: str) -> Sequence[Recorded]:
+    def _held_out(self, dataset: Dataset, task: str) -> Sequence[Run]:
         """Return the episodes the model was not trained on: all, where it was not trained here."""
         episodes = dataset.of_task(task)
         if "config" in self.model.provenance:
             _, episodes = split(episodes, self.model.provenance["config"]["held_out"])
-        return [dataset.trajectory(episode) for episode in episodes]
+        trajectories = map(dataset.trajectory, episodes)
+        return [Run(t.observation, t.action, t.action) for t in trajectories]
 
 
 def folded(network: nn.Sequential, kept: int, embedding: Tensor) -> nn.Sequential:
@@ -160,51 +166,33 @@ def folded(network: nn.Sequential, kept: int, embedding: Tensor) -> nn.Sequentia
     return nn.Sequential(narrow, *copy.deepcopy(list(network)[1:]))
 
 
-def own_episodes(
-    policy: nn.Module, task: Task, seed: int = 0
-) -> tuple[Sequence[Recorded], Sequence[Recorded]]:
-    """Return the policy's episodes in the nominal simulator: as they are, and with noisy actions.
-
-    Of each there is one half of :data:`EPISODES`.
-    """
-    noise = exploration(np.random.default_rng(seed), task, EPISODES, DISTURBANCE)
-    noise[: EPISODES // 2] = 0.0
-    act = deterministic(policy)
-    episodes = behaviour.play(
-        task, lambda decision, seen: act(seen) + noise[:, decision], EPISODES, seed
-    )
-    return episodes[: EPISODES // 2], episodes[EPISODES // 2 :]
-
-
 def add_monitor(
-    bundle: Bundle,
-    trained: TrainedWorldModel,
-    digest: str,
-    source: str,
-    calm: Sequence[Recorded],
-    disturbed: Sequence[Recorded] = (),
+    bundle: Bundle, trained: TrainedWorldModel, digest: str, calibration: Calibration
 ) -> Bundle:
-    """Give ``bundle`` a monitor calibrated on episodes and return it as a robot would load it.
+    """Give ``bundle`` a calibrated monitor and return it as a robot would load it.
 
-    ``calm`` ones are as a robot is to run; those ``disturbed`` may be novel, if not too often.
-    ``digest`` is the SHA-256 of the world model's file, ``source`` says what the episodes are
-    (``policy`` or ``data``). ``ExportError`` when the world model does not fit the bundle.
+    Every other episode shapes the measure of errors, the rest set the threshold. ``digest`` is the
+    SHA-256 of the world model's file. ``ExportError`` when the world model does not fit the bundle.
     """
     _require_fit(bundle, trained)
+    calm, disturbed = calibration.calm, calibration.disturbed
     if len(calm) < 4:
         raise ExportError(
             f"{bundle.name}: {len(calm)} episodes cannot calibrate a monitor, 4 or more can"
         )
     network = OneStep(trained, bundle.task).eval()
     shaping = [*calm[::2], *disturbed[::2]]
-    network.whiten(np.concatenate([network.errors(episode) for episode in shaping]))
+    network.whiten(np.concatenate([network.errors(run) for run in shaping]))
     window = max(round(WINDOW_SECONDS / bundle.control_step), LEAST_ODD)
-    judged = [windowed(network.errors(episode), window) for episode in calm[1::2]]
+    lateness = min(calibration.lateness, 1.0)
+    judged, rough = (
+        [windowed(network.judged_errors(run, lateness), window) for run in runs[1::2]]
+        for runs in (calm, disturbed)
+    )
     minutes = sum(map(len, judged)) * bundle.control_step / 60
-    rough = [windowed(network.errors(episode), window).max() for episode in disturbed[1::2]]
     threshold = max(
         return_level([errors.max() for errors in judged], minutes / FALSE_ALARM_MINUTES),
-        float(np.median(rough)) if rough else 0.0,
+        float(np.median([errors.max() for errors in rough])) if rough else 0.0,
     )
     shares = np.quantile(np.concatenate(judged) / threshold, QUANTILES)
     graph = _graph(network, bundle).SerializeToString()
@@ -213,9 +201,10 @@ def add_monitor(
         "world_model": digest,
         "window": window,
         "threshold": threshold,
+        "lateness": float(calibration.lateness),
         "false_alarm_minutes": FALSE_ALARM_MINUTES,
         "calibration": {
-            "source": source,
+            "source": calibration.source,
             "episodes": len(calm),
             "disturbed_episodes": len(disturbed),
             "minutes": minutes,
@@ -278,16 +267,15 @@ def _write(bundle: Bundle, graph: bytes, record: dict[str, Any]) -> Bundle:
     return Bundle.load(bundle.path)
 
 
-def _require_parity(bundle: Bundle, network: OneStep, episode: Recorded) -> None:
+def _require_parity(bundle: Bundle, network: OneStep, run: Run) -> None:
     """Run the stored graph on an episode; ``ExportError`` where torch's outputs are others."""
     monitor = bundle.monitor
     assert monitor is not None
-    command = bundle.action.to_units(episode.action).astype(np.float32)
-    with torch.inference_mode():
-        wanted = network(torch.from_numpy(episode.observation[:-1]), torch.from_numpy(command))
-    found = [monitor.look(*given) for given in zip(episode.observation[:-1], command, strict=True)]
-    difference = np.abs(np.array(found).swapaxes(0, 1) - np.stack([w.numpy() for w in wanted]))
-    worst = float(difference.max()) / monitor.threshold
+    observation = run.observation[:-1]
+    wanted = network.look(observation, run.sent)
+    found = monitor.look(observation, bundle.action.to_units(run.sent))
+    difference = max(float(np.abs(f - w).max()) for f, w in zip(found, wanted, strict=True))
+    worst = difference / monitor.threshold
     if worst > PARITY_LIMIT:
         raise ExportError(
             f"{bundle.name}: the exported monitor differs from torch's by {worst:.1e} of its "

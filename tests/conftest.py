@@ -153,11 +153,12 @@ def make_monitor() -> Callable[..., Any]:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
-    def make(window: int = 5, threshold: float = 1.0) -> Monitor:
+    def make(window: int = 5, threshold: float = 1.0, lateness: float = 0.0) -> Monitor:
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), providers=["CPUExecutionProvider"]
         )
-        return Monitor.of(session, {"window": window, "threshold": threshold}, 5, 1)
+        record = {"window": window, "threshold": threshold, "lateness": lateness}
+        return Monitor.of(session, record, 5, 1)
 
     return make
 

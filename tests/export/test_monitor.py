@@ -22,8 +22,9 @@ from pwm_core.files import sha256
 from pwm_core.layout import ObservationLayout
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.tasks import get_task
-from pwm_export import monitor_writer
+from pwm_export import calibration, monitor_writer
 from pwm_export.bundle import Bundle, BundleError
+from pwm_export.calibration import Calibration, Run
 from pwm_export.monitor import Detector
 from pwm_export.monitor_writer import Monitoring, OneStep, add_monitor, return_level, windowed
 from pwm_export.verb import Export
@@ -43,14 +44,20 @@ def trained(tiny_world_model: Path) -> TrainedWorldModel:
 
 
 @pytest.fixture(scope="module")
-def episodes(tiny_data: Path) -> list:
+def runs(tiny_data: Path) -> list[Run]:
     data = Dataset(tiny_data)
-    return [data.trajectory(episode) for episode in data.of_task(TASK)]
+    trajectories = [data.trajectory(episode) for episode in data.of_task(TASK)]
+    return [Run(t.observation, t.action, t.action) for t in trajectories]
 
 
 @pytest.fixture(scope="module")
 def graph(trained: TrainedWorldModel) -> OneStep:
     return OneStep(trained, TASK).eval()
+
+
+def few_episodes(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(calibration, "MINUTES", 0.0)
+    patch.setattr(calibration, "FEWEST", 8)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +70,7 @@ def monitored(
     """A bundle as ``pwm export --world-model`` writes it, calibrated on eight episodes only."""
     out = tmp_path_factory.mktemp("monitored")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(monitor_writer, "EPISODES", 8)
+        few_episodes(patch)
         export = Export(
             (tiny_policy,), tiny_data, world_model=tiny_world_model, out=out, force=True
         )
@@ -72,11 +79,11 @@ def monitored(
 
 
 def test_predicts_as_the_world_model_does(
-    graph: OneStep, trained: TrainedWorldModel, episodes: list
+    graph: OneStep, trained: TrainedWorldModel, runs: list[Run]
 ) -> None:
-    episode, index = episodes[0], torch.tensor([trained.task_index(TASK)])
-    model, observation = trained.model, torch.from_numpy(episode.observation)
-    command = torch.from_numpy(episode.action)  # the cart-pole's units are the core's
+    run, index = runs[0], torch.tensor([trained.task_index(TASK)])
+    model, observation = trained.model, torch.from_numpy(run.observation)
+    command = torch.from_numpy(run.acted)  # the cart-pole's units are the core's
     with torch.no_grad():
         z = model.encode(observation, index.expand(len(observation)))
         embedding = model.embedding(index).expand(len(command), -1)
@@ -84,15 +91,31 @@ def test_predicts_as_the_world_model_does(
         seen, predicted = graph(observation[:-1], command)
     np.testing.assert_allclose(seen, z[:-1], atol=1e-5)
     np.testing.assert_allclose(predicted, expected, atol=1e-5)
-    np.testing.assert_allclose(graph.errors(episode), z[1:] - expected, atol=1e-5)
+    np.testing.assert_allclose(graph.errors(run), z[1:] - expected, atol=1e-5)
+    np.testing.assert_allclose(graph.judged_errors(run, 0.0), z[1:] - expected, atol=1e-5)
+
+
+def test_errors_are_by_what_acted_and_judged_by_what_was_sent(
+    graph: OneStep, runs: list[Run]
+) -> None:
+    """A command that is late all along is known to the one, and explained in the other."""
+    acted = runs[0].acted
+    late = Run(runs[0].observation, np.concatenate([acted[1:], acted[-1:]]), acted)
+    errors = graph.errors(late)
+    np.testing.assert_array_equal(errors, graph.errors(runs[0]))
+    unknown, explained = (
+        np.linalg.norm(graph.judged_errors(late, lateness)[1:], axis=1) for lateness in (0.0, 1.0)
+    )
+    assert (explained <= np.linalg.norm(errors[1:], axis=1) + 1e-5).all()
+    assert explained.mean() < unknown.mean()
 
 
 def test_whitened_errors_are_centred_and_of_one_size(
-    trained: TrainedWorldModel, episodes: list
+    trained: TrainedWorldModel, runs: list[Run]
 ) -> None:
     network = OneStep(trained, TASK)
-    network.whiten(np.concatenate([network.errors(episode) for episode in episodes]))
-    errors = np.concatenate([network.errors(episode) for episode in episodes])
+    network.whiten(np.concatenate([network.errors(run) for run in runs]))
+    errors = np.concatenate([network.errors(run) for run in runs])
     np.testing.assert_allclose(errors.mean(0), 0, atol=1e-2)
     sizes = np.linalg.eigvalsh(np.cov(errors.T)) * errors.shape[1]
     assert sizes.max() == pytest.approx(1.0, rel=1e-2)
@@ -118,10 +141,24 @@ def test_bundle_tells_its_calibration(monitored: Bundle, tiny_world_model: Path)
     assert monitor.window == record["window"] == 25
     assert record["false_alarm_minutes"] == 100
     assert record["calibration"]["source"] == "policy"
+    assert record["lateness"] == monitor.lateness == calibration.LATENESS == 1.0
     assert record["calibration"]["minutes"] == pytest.approx(2 * 500 * 0.02 / 60)
     assert record["calibration"]["episodes"] == record["calibration"]["disturbed_episodes"] == 4
     assert 0 < record["calibration"]["novelty"]["1"] <= 1
     assert monitor.calibration == "0.3 min of policy episodes"
+
+
+def test_calibrated_before_lateness_was_known(tampered: Callable[..., Path]) -> None:
+    path = tampered(lateness=0.0)
+    model = onnx.load(path)
+    kept = {entry.key: entry.value for entry in model.metadata_props}
+    metadata = json.loads(kept["pwm_bundle"])
+    del metadata["monitor"]["lateness"]
+    onnx.helper.set_model_props(model, kept | {"pwm_bundle": json.dumps(metadata)})
+    onnx.save(model, path)
+    loaded = Bundle.load(path).monitor
+    assert loaded is not None
+    assert loaded.lateness == 0
 
 
 def test_action_graph_stays_as_it_is(
@@ -138,17 +175,16 @@ def test_detector_in_onnx_judges_as_torch_did(
 ) -> None:
     """The same whitening, made again, gives the same novelty through the stored graph."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(monitor_writer, "EPISODES", 8)
-        policy = TrainedPolicy.load(tiny_policy).policy
-        calm, disturbed = monitor_writer.own_episodes(policy, get_task(TASK))
+        few_episodes(patch)
+        own = calibration.own_episodes(TrainedPolicy.load(tiny_policy).policy, get_task(TASK))
     network = OneStep(trained, TASK).eval()
-    shaping = [*calm[::2], *disturbed[::2]]
-    network.whiten(np.concatenate([network.errors(episode) for episode in shaping]))
+    shaping = [*own.calm[::2], *own.disturbed[::2]]
+    network.whiten(np.concatenate([network.errors(run) for run in shaping]))
     assert monitored.monitor is not None
-    detector, judged = Detector(monitored.monitor), calm[1]
-    commands = [*monitored.action.to_units(judged.action), np.zeros(1)]
+    detector, judged = Detector(monitored.monitor), own.calm[1]
+    commands = [*monitored.action.to_units(judged.sent), np.zeros(1)]
     found = [detector.observe(*g) for g in zip(judged.observation, commands, strict=True)]
-    wanted = windowed(network.errors(judged), 25) / monitored.monitor.threshold
+    wanted = windowed(network.judged_errors(judged, 1.0), 25) / monitored.monitor.threshold
     assert found[0] == 0
     np.testing.assert_allclose(found[1:], wanted, atol=1e-3)
 
@@ -166,7 +202,7 @@ def test_without_a_simulator_held_out_data_calibrates(
 
     monkeypatch.setattr(monitor_writer, "get_task", unknown)
     policy = TrainedPolicy.load(tiny_policy)
-    monitoring = Monitoring.load(tiny_world_model)
+    monitoring = Monitoring.load(tiny_world_model, 0.5)
     copy = tmp_path / "copy.onnx"
     copy.write_bytes(monitored.path.read_bytes())
     with pytest.raises(ExportError, match="1 episodes cannot calibrate a monitor, 4 or more can"):
@@ -174,10 +210,11 @@ def test_without_a_simulator_held_out_data_calibrates(
     del monitoring.model.provenance["config"]  # imported: no data was seen in training
     bundle = monitoring.add(Bundle.load(copy), policy, Dataset(tiny_data))
     assert bundle.metadata["monitor"]["calibration"]["source"] == "data"
+    assert bundle.metadata["monitor"]["lateness"] == 0.5
 
 
 def test_world_model_of_another_layout_is_refused(
-    make_bundle: Callable[..., Path], trained: TrainedWorldModel, episodes: list
+    make_bundle: Callable[..., Path], trained: TrainedWorldModel, runs: list[Run]
 ) -> None:
     layout = Bundle.load(make_bundle("plain", task=TASK)).observation.to_json()
     layout[3]["scale"] = 2.0
@@ -187,7 +224,7 @@ def test_world_model_of_another_layout_is_refused(
     }
     bundle = Bundle.load(make_bundle("scaled", task=TASK, **changed))
     with pytest.raises(ExportError, match=r"another layout: observation slider/velocity: scale"):
-        add_monitor(bundle, trained, "0" * 64, "policy", episodes)
+        add_monitor(bundle, trained, "0" * 64, Calibration("policy", 1.0, runs))
 
 
 @pytest.fixture
@@ -219,6 +256,7 @@ def tampered(monitored: Bundle, tmp_path: Path) -> Callable[..., Path]:
         ({}, {"window": 0}, "its window is 0, expected a number of decisions"),
         ({}, {"threshold": -1.0}, "its threshold is -1.0, expected a number above 0"),
         ({}, {"threshold": float("nan")}, "its threshold is nan"),
+        ({}, {"lateness": -0.5}, "its lateness is -0.5, expected control steps, 0 or more"),
     ],
 )
 def test_damaged_monitor_is_refused_by_name(

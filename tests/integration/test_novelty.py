@@ -32,7 +32,7 @@ def monitored(tmp_path_factory: pytest.TempPathFactory, linear_policy: Callable)
     """A directory of ``swinging.onnx`` and ``balancing.onnx``, each with a monitor."""
     import torch
 
-    from pwm_export import monitor_writer
+    from pwm_export import calibration, monitor_writer
 
     torch.set_num_threads(1)
     directory = tmp_path_factory.mktemp("monitored")
@@ -40,18 +40,13 @@ def monitored(tmp_path_factory: pytest.TempPathFactory, linear_policy: Callable)
         linear_policy(directory / f"{name}.onnx", gain, TASKS[name])
     world_model = monitor_writer.Monitoring.load(trained_world_model(directory))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(monitor_writer, "EPISODES", 32)
+        patch.setattr(calibration, "MINUTES", 5.0)
         for name, gain in GAINS.items():
             network = torch.nn.Sequential(torch.nn.Linear(5, 1, bias=False), torch.nn.Tanh())
             network[0].weight.data = torch.tensor([gain])
-            calm, disturbed = monitor_writer.own_episodes(network, get_task(TASKS[name]))
+            own = calibration.own_episodes(network, get_task(TASKS[name]))
             monitor_writer.add_monitor(
-                Bundle.load(directory / f"{name}.onnx"),
-                world_model.model,
-                world_model.sha256,
-                "policy",
-                calm,
-                disturbed,
+                Bundle.load(directory / f"{name}.onnx"), world_model.model, world_model.sha256, own
             )
     return directory
 

@@ -74,6 +74,8 @@ class NoveltyWatch:
             self._judge(0.0)
         elif not fresh:
             self._detector.interrupt()
+        elif command.observation_step == self._last_step:
+            self._judge(self._novelty)  # decided on again: the robot has said nothing new
         else:
             if command.observation_step != self._last_step + 1:
                 self._detector.interrupt()

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The episodes a monitor is calibrated on: the policy in its nominal simulator, late as on a robot.
+
+In training a command acts the moment it is asked for. On a robot it acts later, by what messages,
+inference and the phase of two clocks take, and now and then a decision comes whole control steps
+late. Both change where the policy goes, and how the world model errs there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from pwm_core.data.behaviours.noise import exploration
+from pwm_core.evaluation.episodes import Act, deterministic
+from pwm_core.tasks import SingleEnvironment, Task
+
+MINUTES = 10.0
+"""Of episodes of the policy, at the least."""
+FEWEST = 16
+"""Episodes at the least: half of them are disturbed, and half of those and of the rest judged."""
+DISTURBANCE = 0.1
+"""Deviation of the noise on the actions, in [-1, 1], of half the calibration episodes."""
+LATENESS = 1.0
+"""Control steps by which commands act late at most, if nothing else is said."""
+HELD_SHARE = 0.02
+"""Part of the decisions that a busy machine makes a whole control step later still."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """An episode of ``T`` decisions, with actions in [-1, 1]."""
+
+    observation: np.ndarray
+    """``[T + 1, O]``"""
+    sent: np.ndarray
+    """``[T, A]``: what was decided for each observation but the last."""
+    acted: np.ndarray
+    """``[T, A]``: what acted on the robot meanwhile, on the mean of a control step."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What is normal for a robot, in episodes."""
+
+    source: str
+    """What the episodes are: ``policy``, the policy's own, or ``data``."""
+    lateness: float
+    """Control steps by which a command may act late."""
+    calm: Sequence[Run]
+    """As a robot is to run."""
+    disturbed: Sequence[Run] = ()
+    """These may be novel, if not too often."""
+
+
+def own_episodes(
+    policy: nn.Module, task: Task, lateness: float = LATENESS, seed: int = 0
+) -> Calibration:
+    """Return the policy's episodes in the nominal simulator: as they are, and with noisy actions.
+
+    There are as many of each. Commands act late, see :func:`delays`.
+    """
+    rng, act = np.random.default_rng(seed), deterministic(policy)
+    halves = math.ceil(30 * MINUTES / (task.episode_steps * task.control_step))
+    count = max(FEWEST, 2 * halves)
+    noise = exploration(rng, task, count, DISTURBANCE)
+    noise[: count // 2] = 0.0
+    environment = task.make_single(seed)
+    substeps = environment.substeps
+    try:
+        played = [
+            play(environment, task, act, own, delays(rng, task.episode_steps, substeps, lateness))
+            for own in noise
+        ]
+    finally:
+        environment.close()
+    return Calibration("policy", lateness, played[: count // 2], played[count // 2 :])
+
+
+def delays(rng: np.random.Generator, decisions: int, substeps: int, lateness: float) -> np.ndarray:
+    """Return how many simulator steps ``[T]`` the command of each decision of an episode is late.
+
+    An episode is as late as its drawn share of ``lateness`` control steps; what is no whole number
+    of simulator steps is rounded up as often as its fraction says. Of its decisions a few
+    (:data:`HELD_SHARE`) come a control step later. With ``lateness`` 0 none is late.
+    """
+    late = rng.uniform(0, lateness) * substeps + rng.uniform(size=decisions)
+    held = (rng.uniform(size=decisions) < HELD_SHARE) & (lateness > 0)
+    return np.floor(late).astype(int) + substeps * held
+
+
+def acting(delay: np.ndarray, substeps: int) -> np.ndarray:
+    """Return whose decision's command acts at each simulator step ``[T, substeps]``; -1: none's.
+
+    The newest of those that have come, however they overtake one another.
+    """
+    decisions = np.arange(len(delay))
+    due = decisions * substeps + delay
+    newest = np.full(len(delay) * substeps, -1)
+    heard = due < len(newest)
+    np.maximum.at(newest, due[heard], decisions[heard])
+    return np.maximum.accumulate(newest).reshape(-1, substeps)
+
+
+def play(
+    environment: SingleEnvironment, task: Task, act: Act, noise: np.ndarray, delay: np.ndarray
+) -> Run:
+    """Run an episode of ``act`` plus ``noise [T, A]``, whose commands are late by ``delay [T]``."""
+    observations = [environment.reset()[0]]
+    sent = np.empty((len(delay) + 1, task.action.size), np.float32)
+    sent[-1] = task.action.to_normalised(task.action.safe)  # until the first command comes
+    acted = np.empty_like(sent[:-1])
+    for decision, by_step in enumerate(acting(delay, environment.substeps)):
+        chosen = act(observations[-1][None])[0] + noise[decision]
+        sent[decision] = np.clip(chosen, -1, 1)
+        acted[decision] = sent[by_step].mean(0)
+        for source in by_step:
+            environment.substep(sent[source])
+        observations.append(environment.observation())
+        if environment.terminated:
+            break
+    length = len(observations) - 1
+    return Run(np.stack(observations), sent[:length], acted[:length])

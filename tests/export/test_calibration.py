@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How late the commands of calibration episodes act, and whose."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from torch import nn
+
+from pwm_core.tasks import SingleEnvironment, get_task
+from pwm_export import calibration
+from pwm_export.calibration import acting, delays, own_episodes, play
+
+CARTPOLE, SUBSTEPS = get_task("cartpole-balance"), 2
+STEPS = CARTPOLE.episode_steps
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def test_without_lateness_every_command_acts_at_once(rng: np.random.Generator) -> None:
+    assert not delays(rng, 1000, 4, 0.0).any()
+
+
+def test_an_episode_is_as_late_as_its_share(rng: np.random.Generator) -> None:
+    """A simulator step cannot be split: the mean says how late, most decisions differ by one."""
+    shares = []
+    for _ in range(200):
+        late = delays(rng, 1000, 4, 0.5)
+        usual, held = late[late <= late.min() + 1], late[late > late.min() + 1]
+        assert len(held) / len(late) == pytest.approx(calibration.HELD_SHARE, abs=0.025)
+        assert set(held - 4) <= set(usual)
+        shares.append(usual.mean() / 4)
+    assert min(shares) < 0.02 < 0.48 < max(shares) < 0.55
+    assert np.mean(shares) == pytest.approx(0.25, abs=0.03)
+
+
+def test_the_newest_command_that_came_acts() -> None:
+    late = np.array([0, 1, 4, 0, 2])
+    expected = [[0, 0], [0, 1], [1, 1], [3, 3], [3, 3]]
+    np.testing.assert_array_equal(acting(late, 2), expected)
+
+
+def test_before_the_first_command_nobody_s_acts() -> None:
+    np.testing.assert_array_equal(acting(np.array([3, 0]), 2), [[-1, -1], [1, 1]])
+
+
+def still(observation: np.ndarray) -> np.ndarray:
+    return np.zeros((len(observation), 1))
+
+
+def test_an_episode_in_time_is_the_environment_s_own() -> None:
+    environment, twin = (CARTPOLE.make_single(3) for _ in range(2))
+    noise = np.random.default_rng(1).uniform(-1, 1, (STEPS, 1)).astype(np.float32)
+    run = play(environment, CARTPOLE, still, noise, np.zeros(STEPS, int))
+    np.testing.assert_array_equal(run.observation, episode(twin, noise))
+    np.testing.assert_array_equal(run.sent, noise)
+    np.testing.assert_array_equal(run.acted, noise)
+
+
+def test_a_late_command_leaves_its_turn_to_the_one_before() -> None:
+    """One control step late is the episode of the commands moved by one, from the safe action."""
+    environment, twin = (CARTPOLE.make_single(3) for _ in range(2))
+    noise = np.random.default_rng(1).uniform(-1, 1, (STEPS, 1)).astype(np.float32)
+    run = play(environment, CARTPOLE, still, noise, np.full(STEPS, SUBSTEPS))
+    moved = np.concatenate([np.zeros((1, 1), np.float32), noise[:-1]])
+    np.testing.assert_array_equal(run.observation, episode(twin, moved))
+    np.testing.assert_array_equal(run.sent, noise)
+    np.testing.assert_array_equal(run.acted, moved)
+
+
+def test_a_command_half_a_step_late_acts_by_half() -> None:
+    noise = np.random.default_rng(1).uniform(-1, 1, (STEPS, 1)).astype(np.float32)
+    late = np.ones(STEPS, int)
+    run = play(CARTPOLE.make_single(3), CARTPOLE, still, noise, late)
+    np.testing.assert_allclose(run.acted[1:], (noise[1:] + noise[:-1]) / 2, atol=1e-6)
+
+
+def test_clipped_commands_are_what_was_sent() -> None:
+    noise = np.full((STEPS, 1), -3.0)
+    run = play(CARTPOLE.make_single(3), CARTPOLE, still, noise, np.zeros(STEPS, int))
+    assert (run.sent == -1).all()
+
+
+def episode(environment: SingleEnvironment, actions: np.ndarray) -> list[np.ndarray]:
+    """Return the observations of an episode of ``actions``."""
+    return [environment.reset()[0], *(environment.step(action)[0] for action in actions)]
+
+
+def test_half_of_the_episodes_are_disturbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "FEWEST", 4)
+    monkeypatch.setattr(calibration, "MINUTES", 0.9)  # of episodes of ten seconds
+    policy = nn.Sequential(nn.Linear(5, 1), nn.Tanh())
+    nn.init.zeros_(policy[0].weight)
+    nn.init.zeros_(policy[0].bias)
+    own = own_episodes(policy, CARTPOLE, 0.5)
+    assert own.source == "policy"
+    assert own.lateness == 0.5
+    assert len(own.calm) == len(own.disturbed) == 3
+    assert not any(run.sent.any() for run in own.calm)
+    assert np.std([run.sent for run in own.disturbed]) == pytest.approx(0.1, rel=0.1)
