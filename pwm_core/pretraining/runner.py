@@ -156,7 +156,7 @@ class Pretraining:
         self.ranks = ranks or Ranks()
         self.inputs = {"dataset": dataset.fingerprint()}
         self.device = self.ranks.device(resolve_device(options.device))
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and self.device.index is not None:
             torch.cuda.set_device(self.device)
         torch.manual_seed(config.seed)
         self._known_quality: dict[str, Any] = {}
