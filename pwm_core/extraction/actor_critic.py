@@ -87,6 +87,11 @@ class StackedNorm(nn.Module):
         super().__init__()
         self.gain, self.bias = gain, bias
 
+    @property
+    def weight(self) -> Tensor:
+        """Gain by ``nn.LayerNorm``'s name."""
+        return self.gain
+
     def forward(self, x: Tensor) -> Tensor:
         return torch.addcmul(
             self.bias, functional.layer_norm(x, x.shape[-1:], eps=self.eps), self.gain

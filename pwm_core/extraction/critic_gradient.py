@@ -10,13 +10,12 @@ from pwm_core.extraction.actor_critic import Critics
 from pwm_core.extraction.layer_gradients import Visit, settle
 
 
-def critic_gradient(critics: Critics, z: Tensor, target: Tensor, compiled: bool = False) -> Tensor:
-    """Return ``loss.critic_loss`` of ``z [batch, latent]`` and set the parameters' gradients."""
+def critic_gradient(
+    critics: Critics, z: Tensor, target: Tensor, compiled: bool = False
+) -> tuple[Tensor, list[Tensor]]:
+    """Return ``loss.critic_loss`` of ``z [batch, latent]``, and the parameters' gradients."""
     run = _compiled if compiled else loss_and_gradients
-    loss, gradients = run(critics.network, z, target)
-    for parameter, gradient in zip(critics.parameters(), gradients, strict=True):
-        parameter.grad = gradient
-    return loss
+    return run(critics.network, z, target)
 
 
 @torch.no_grad()

@@ -24,7 +24,7 @@ from pwm_core.model.layer_gradients import (
     joined,
     settle,
 )
-from pwm_core.model.products import products
+from pwm_core.model.products import products, products_over_rows
 
 __all__ = ["Visit", "frozen", "output", "settle"]
 
@@ -42,7 +42,7 @@ class StackedLinearRule(ProductRule):
 
     def parameters(self, x: Sequence[Tensor], gradient: Sequence[Tensor]) -> Gradients:
         rows = joined(gradient, 1)
-        return [products(joined(x, 1).mT, rows), rows.sum(1, keepdim=True)]
+        return [products_over_rows(joined(x, 1), rows), rows.sum(1, keepdim=True)]
 
 
 class StackedNormRule(Rule):

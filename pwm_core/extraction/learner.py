@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import copy, deepcopy
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from pwm_core.checkpoint import load_optimizer, load_weights, optimizer_tensors,
 from pwm_core.extraction.actor_critic import Actor, Critics
 from pwm_core.extraction.config import ExtractionConfig
 from pwm_core.extraction.critic_gradient import critic_gradient
+from pwm_core.extraction.flat_parameters import FlatParameters
 from pwm_core.extraction.layer_gradients import output
 from pwm_core.extraction.reward import TrainingReward
 from pwm_core.extraction.spread import SPREADS, Spread
@@ -41,15 +42,16 @@ class Learner:
         networks = config.networks
         self.actor = Actor(latent, config.actor_hidden, actions, config.sigma_floor, networks)
         self.critics = Critics(latent, config.critic_hidden, config.critics, networks)
-        self.actor_optimizer = self._adam(self.actor, config.actor_rate)
-        self.critic_optimizer = self._adam(self.critics, config.critic_rate)
+        self.actor.to(device), self.critics.to(device)
+        self.actor_optimizer = self._adam(self.actor.parameters(), config.actor_rate)
+        self.critic_weights = FlatParameters(self.critics)
+        self.critic_optimizer = self._adam([self.critic_weights.whole], config.critic_rate)
         self.spread: Spread = SPREADS[config.spread](device)
         self.compiled = False
         """Whether the critics' gradient is compiled."""
 
-    def _adam(self, module: torch.nn.Module, rate: float) -> torch.optim.Adam:
-        module.to(self.device)
-        return torch.optim.Adam(module.parameters(), rate, betas=self.config.betas, fused=True)
+    def _adam(self, parameters: Iterable[torch.nn.Parameter], rate: float) -> torch.optim.Adam:
+        return torch.optim.Adam(parameters, rate, betas=self.config.betas, fused=True)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all that goes on from here, for a checkpoint."""
@@ -121,7 +123,10 @@ class Learner:
             if config.shuffle:
                 order = torch.randperm(len(z), generator=generator, device=self.device)
             for chosen in order.chunk(config.critic_batches):
-                total += critic_gradient(self.critics, z[chosen], target[chosen], self.compiled)
-                torch.nn.utils.clip_grad_norm_(self.critics.parameters(), config.critic_clip)
+                rows = z[chosen], target[chosen]
+                loss, gradients = critic_gradient(self.critics, *rows, self.compiled)
+                self.critic_weights.follow(gradients)
+                torch.nn.utils.clip_grad_norm_(self.critic_weights.whole, config.critic_clip)
                 self.critic_optimizer.step()
+                total += loss
         return total / (config.critic_passes * config.critic_batches)

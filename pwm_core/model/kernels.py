@@ -45,7 +45,7 @@ Kept = tuple[Tensor, Tensor, Tensor]
 
 def usable(x: Tensor) -> bool:
     """Return whether these functions can take ``x``: float32 on a CPU, and a compiler was found."""
-    fits = x.dtype == torch.float32 and x.device.type == "cpu"
+    fits = x.dtype == torch.float32 and x.is_cpu
     return fits and not torch.compiler.is_compiling() and library() is not None
 
 

@@ -23,7 +23,7 @@ from torch.autograd.function import once_differentiable
 
 from pwm_core.model import kernels
 from pwm_core.model.networks import Mish, SimNorm
-from pwm_core.model.products import product
+from pwm_core.model.products import over_rows, product
 
 Saved = tuple[Any, ...]
 Gradients = list[Tensor]
@@ -72,7 +72,7 @@ class LinearRule(ProductRule):
 
     def parameters(self, x: Sequence[Tensor], gradient: Sequence[Tensor]) -> Gradients:
         rows = joined(gradient, 0)
-        return [product(rows.mT, joined(x, 0)), rows.sum(0)]
+        return [over_rows(joined(x, 0), rows).mT, rows.sum(0)]
 
 
 class NormRule(Rule):
@@ -169,11 +169,11 @@ class FusedRule(Rule):
             normal, first = RULES[type(norm)].forward(norm, x)
             y, second = RULES[type(then)].forward(then, normal)
             return y, (first, second)
-        gain, bias = norm.parameters()
+        own = norm.weight, norm.bias, norm.eps
         if isinstance(then, Mish):
-            y, kept = kernels.norm_mish(x, gain, bias, norm.eps)
+            y, kept = kernels.norm_mish(x, *own)
             return y, (kept,)
-        y, kept = kernels.norm_simnorm(x, gain, bias, norm.eps, then.group, then.temperature)
+        y, kept = kernels.norm_simnorm(x, *own, then.group, then.temperature)
         return y, (kept, y)
 
     def backward(
@@ -183,16 +183,16 @@ class FusedRule(Rule):
         if not kernels.usable(gradient):
             gradient, _ = RULES[type(then)].backward(then, saved[1], gradient, learning)
             return RULES[type(norm)].backward(norm, saved[0], gradient, learning)
-        gain, bias = norm.parameters()
         if isinstance(then, Mish):
-            return kernels.norm_mish_back(saved[0], gain, bias, gradient)
+            return kernels.norm_mish_back(saved[0], norm.weight, norm.bias, gradient)
         kept, y = saved
-        return kernels.norm_simnorm_back(kept, y, gain, then.group, then.temperature, gradient)
+        grouping = then.group, then.temperature
+        return kernels.norm_simnorm_back(kept, y, norm.weight, *grouping, gradient)
 
 
 FUSED = FusedRule()
 NORMS: set[type[nn.Module]] = {nn.LayerNorm}
-"""Norms over the last axis with a gain and a bias, in this order, and ``eps``."""
+"""Norms over the last axis with ``weight``, ``bias`` and ``eps``."""
 
 
 def known(network: nn.Sequential) -> bool:

@@ -11,14 +11,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_WIDE = torch.backends.cpu.get_cpu_capability() == "AVX512"
+_ONEDNN = (
+    torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.backends.mkldnn.is_available()
+)
 """Without AVX-512 both libraries are about as fast."""
 
 
 def _by_onednn(x: Tensor) -> bool:
-    onednn = torch.backends.mkldnn
-    on = bool(_WIDE and onednn.is_available() and onednn.enabled)
-    return on and x.device.type == "cpu" and x.dtype == torch.float32
+    return _ONEDNN and x.dtype == torch.float32 and x.is_cpu
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -28,6 +28,23 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return torch.mm(x, weight) if bias is None else torch.addmm(bias, x, weight)
 
 
+def over_rows(x: Tensor, gradient: Tensor) -> Tensor:
+    """Return ``x [n, in].mT @ gradient [n, out]``, the gradient of a weight, as ``[in, out]``.
+
+    A product needs its first operand row by row: the narrower of the two is turned around.
+    """
+    if x.shape[1] < gradient.shape[1]:
+        return product(x.mT, gradient)
+    return product(gradient.mT, x).mT
+
+
+def products_over_rows(x: Tensor, gradient: Tensor) -> Tensor:
+    """Return ``[members, in, out]``, :func:`over_rows` of each member's rows."""
+    if x.shape[2] < gradient.shape[2]:
+        return products(x.mT, gradient)
+    return products(gradient.mT, x).mT
+
+
 def products(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return ``[members, n, out]`` of ``x [members, n, in]``, ``weight [members, in, out]``.
 
@@ -35,7 +52,7 @@ def products(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     if torch.compiler.is_compiling():
         return _opaque(x, weight, bias)
-    if not _by_onednn(x):
+    if not _by_onednn(x) or x.shape[1] == 1:  # one row: vector times matrix, which MKL does well
         return torch.bmm(x, weight) if bias is None else torch.baddbmm(bias, x, weight)
     if 1 in weight.shape[1:]:  # a sum or a scaling: no library multiplies such matrices well
         y = (x * weight.mT).sum(-1, keepdim=True) if weight.shape[2] == 1 else x * weight

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pwm_core.errors import PwmError
 from pwm_core.model.config import SIZES, WorldModelConfig
@@ -71,7 +72,7 @@ class WorldModel(nn.Module):
 
     def embedding(self, task: Tensor) -> Tensor:
         """Return embeddings ``[batch, e]`` of norm at most 1."""
-        return renormalise(self.task_embedding)[task]
+        return functional.embedding(task, renormalise(self.task_embedding))
 
     def encode(self, observation: Tensor, task: Tensor) -> Tensor:
         """Return ``z`` of raw observations ``[…, batch, O]``."""
