@@ -8,7 +8,9 @@ from importlib import import_module
 from pwm_core.errors import PwmError
 from pwm_core.studies.study import Topic
 
-TOPICS: dict[str, str] = {}
+TOPICS: dict[str, str] = {
+    "action-dimensions": "pwm_core.studies.action_dimensions",
+}
 """Module of each study, which has it as ``TOPIC``."""
 
 

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plots of studies: curves over what was varied, with the interval over seeds as a band."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pwm_core.studies.study import Result
+from pwm_core.studies.table import by_setting, estimate
+
+WIDTH, HEIGHT = 4.6, 3.4
+"""Inches of a panel."""
+
+
+def panels(count: int, columns: int = 3) -> tuple[Figure, list[Axes]]:
+    """Return a figure with ``count`` panels in rows of ``columns``."""
+    wide = min(count, columns)
+    high = -(-count // wide)
+    figure = Figure(figsize=(WIDTH * wide, HEIGHT * high), layout="constrained")
+    axes = figure.subplots(high, wide, squeeze=False).flatten()
+    for spare in axes[count:]:
+        spare.axis("off")
+    for each in axes[:count]:
+        each.grid(alpha=0.3)
+        each.spines[["top", "right"]].set_visible(False)
+    return figure, list(axes[:count])
+
+
+def selected(results: Sequence[Result], **setting: object) -> list[Result]:
+    """Return those of ``results`` whose setting has these values."""
+    wanted = setting.items()
+    return [r for r in results if all(r.setting.get(name) == value for name, value in wanted)]
+
+
+def values(results: Sequence[Result], name: str) -> list:
+    """Return what the setting ``name`` is varied over, in order."""
+    return list(dict.fromkeys(r.setting[name] for r in results if name in r.setting))
+
+
+def curve(
+    axes: Axes,
+    results: Sequence[Result],
+    over: str,
+    figure: str,
+    label: str | None = None,
+    change: Callable[[float], float] = float,
+) -> None:
+    """Draw the mean of ``figure`` over the setting ``over``, its interval as a band.
+
+    ``change`` is applied to mean and interval, e.g. to keep a logarithmic axis above zero.
+    """
+    found = [(s[over], estimate(group, figure)) for s, group in by_setting(results)]
+    known = [(x, e) for x, e in found if e is not None]
+    if not known:
+        return
+    x = [place for place, _ in known]
+    (line,) = axes.plot(x, [change(e.mean) for _, e in known], marker="o", ms=4, label=label)
+    bands = [e.interval or (e.mean, e.mean) for _, e in known]
+    low, high = ([change(band[side]) for band in bands] for side in (0, 1))
+    axes.fill_between(x, low, high, alpha=0.2, color=line.get_color())
+
+
+def bars(axes: Axes, results: Sequence[Result], over: str, figure: str) -> None:
+    """Draw the mean of ``figure`` for every value of the setting ``over``, seeds as dots."""
+    for place, (_, group) in enumerate(by_setting(results)):
+        found = estimate(group, figure)
+        if found is None:
+            continue
+        low, high = found.interval or (found.mean, found.mean)
+        reach = [[max(found.mean - low, 0)], [max(high - found.mean, 0)]]
+        axes.bar(place, found.mean, yerr=reach, capsize=3, color=f"C{place}", alpha=0.8)
+    names = [str(setting[over]) for setting, _ in by_setting(results)]
+    axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
