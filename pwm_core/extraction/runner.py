@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -53,6 +53,8 @@ IMAGINED_EPISODES = 16
 class Extraction:
     """One task's run: its files, its evaluations and when it ends; the loop is :func:`extract`."""
 
+    learner_type: ClassVar[type[Learner]] = Learner
+
     def __init__(
         self,
         trained: TrainedWorldModel,
@@ -85,7 +87,7 @@ class Extraction:
         discount = self.info.discount if config.discount is None else config.discount
         rewards = np.concatenate([dataset.reward[e.start + 1 : e.rows.stop] for e in chosen])
         apart = self._disagreement() if config.uncertainty_penalty else 1.0
-        self.learner = Learner(
+        self.learner = self.learner_type(
             self.model.config.latent,
             self.info.action.size if config.action_masks else self.model.action_mask.shape[-1],
             discount,

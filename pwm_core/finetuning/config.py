@@ -12,18 +12,21 @@ from pwm_core.limits import INSIDE, NOT_NEGATIVE, ONE_OR_MORE, POSITIVE
 class GateConfig:
     """Bounds of the gate."""
 
-    action_change: float = 0.5
+    action_change: float = 1.0
     """Largest root mean square of the change of actions, which are in [-1, 1]."""
+    recorded_rewards: float = 0.05
+    """Largest squared difference of recorded rewards from what the old model expects where the
+    offline data lies near, relative to the variance of its rewards."""
     reward_error: float = 0.06
     """Largest relative squared error of rewards on held-out offline data, one decision ahead. The
     task's reward is the same on any robot: where this grows, the online rewards contradict it."""
     starts: int = 64
-    """Held-out online states from which both policies imagine."""
+    """Held-out online states from which both policies imagine, besides the episodes' first."""
     observations: int = 2000
     """Held-out online observations on which both policies act, at most."""
 
     def __post_init__(self) -> None:
-        POSITIVE.require(self, "action_change", "reward_error")
+        POSITIVE.require(self, "action_change", "recorded_rewards", "reward_error")
         ONE_OR_MORE.require(self, "starts", "observations")
 
 
@@ -31,7 +34,7 @@ class GateConfig:
 class FinetuningConfig:
     """What decides which candidate comes out."""
 
-    updates: int = 600
+    updates: int = 400
     """Gradient steps of the world model."""
     transitions: int = 1024
     """Transitions per step, half of them online."""
@@ -41,9 +44,13 @@ class FinetuningConfig:
     """Adam's for the world model, cosine decay."""
     clip: float = 1.0
     """Largest gradient norm of the world model."""
-    iterations: int = 150
-    """Actor updates at most, of the warm-started extraction."""
-    critic_iterations: int = 30
+    iterations: int = 100
+    """Actor updates at most, of the warm-started extraction; the best of them is kept."""
+    actor_rate: float = 1e-4
+    """Actor's learning rate, a fifth of what it was extracted with."""
+    action_penalty: float = 0.3
+    """Taken off the objective, in deviations of returns, per squared change of an action."""
+    critic_iterations: int = 100
     """Iterations before them in which the critics, which begin anew, learn the running policy."""
     online_starts: float = 0.75
     """Share of imagination's start states that are online data."""
@@ -56,6 +63,6 @@ class FinetuningConfig:
 
     def __post_init__(self) -> None:
         ONE_OR_MORE.require(self, "updates", "transitions", "horizon", "iterations")
-        POSITIVE.require(self, "learning_rate", "clip")
-        NOT_NEGATIVE.require(self, "critic_iterations", "seed")
+        POSITIVE.require(self, "learning_rate", "actor_rate", "clip")
+        NOT_NEGATIVE.require(self, "action_penalty", "critic_iterations", "seed")
         INSIDE.require(self, "held_out", "online_starts")

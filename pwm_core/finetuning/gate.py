@@ -17,6 +17,7 @@ from pwm_core.extraction.imagination import imagined_returns
 from pwm_core.extraction.starts import StartRows
 from pwm_core.extraction.store import TrainedPolicy
 from pwm_core.finetuning.config import GateConfig
+from pwm_core.finetuning.recorded_rewards import agreement
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.pretraining.judgement import judge, validation_windows
 
@@ -113,9 +114,25 @@ def known_rewards(c: Contenders, windows: Windows, config: GateConfig) -> Verdic
     return Verdict("known rewards", new, "at most", max(config.reward_error, old), meaning)
 
 
+def recorded_rewards(
+    old: TrainedWorldModel, online: Dataset, offline: Dataset, config: GateConfig, seed: int
+) -> Verdict:
+    """What the robot recorded is the task's reward, as far as the offline data can tell.
+
+    ``online`` is all that was recorded: what trains does the harm.
+    """
+    found = agreement(old, online, offline, seed)
+    meaning = (
+        f"squared difference from what the old model expects, where the offline data lies near: "
+        f"{found.known} of {found.decisions} decisions"
+    )
+    return Verdict("recorded rewards", found.error, "at most", config.recorded_rewards, meaning)
+
+
 def imagined(c: Contenders, online: Dataset, config: GateConfig, seed: int) -> Verdict:
     """The candidate earns in the new model what the running policy earns there, or more."""
-    rows = StartRows(online.episodes).draw(np.random.default_rng(seed), config.starts)
+    drawn = StartRows(online.episodes).draw(np.random.default_rng(seed), config.starts)
+    rows = np.concatenate([[episode.start for episode in online.episodes], drawn])
     observation = torch.from_numpy(online.observation[rows][:, : c.running.task.observation.size])
     candidate, running = (_imagine(c, p, observation) for p in (c.candidate, c.running))
     meaning = "return over an episode's length in the new model, bound: the running policy's"

@@ -16,7 +16,7 @@ from pwm_core.extraction.config import ExtractionOptions
 from pwm_core.extraction.store import POLICY_FILE, TrainedPolicy
 from pwm_core.files import sha256, write_atomically
 from pwm_core.finetuning.config import FinetuningConfig
-from pwm_core.finetuning.gate import Contenders, Verdict, verdicts
+from pwm_core.finetuning.gate import Contenders, Verdict, recorded_rewards, verdicts
 from pwm_core.finetuning.inputs import (
     FinetuningError,
     of_policy,
@@ -30,6 +30,8 @@ from pwm_core.model.store import TrainedWorldModel
 from pwm_core.pretraining.runner import PretrainingOptions
 from pwm_core.run_directory import RunDirectory
 
+EVERY = 50
+"""Updates of the model between two lines of its metrics; half as many iterations of the policy."""
 Report = Callable[[str], None]
 """Hears the name of each stage as it begins: world model, policy, gate."""
 
@@ -105,14 +107,16 @@ class Finetuning:
         initial = self.out / "start.safetensors"
         two_robots(self.trained, self.running.task.name).save(initial)
         config = model_config(self.config, self.old.model.config)
-        options = PretrainingOptions("cpu", compile=False, threads=torch.get_num_threads())
+        options = PretrainingOptions(
+            "cpu", compile=False, threads=torch.get_num_threads(), validate_every=EVERY
+        )
         folder = self._world_model.parent
         tuning = ModelTuning(self.online, self.offline, folder, config, options, initial)
         tuning.inputs |= self.lineage
         return tuning.run()
 
     def _tune_policy(self, new: TrainedWorldModel) -> TrainedPolicy:
-        config, options = self.config, ExtractionOptions("cpu")
+        config, options = self.config, ExtractionOptions("cpu", evaluate_every=EVERY // 2)
         tuning = PolicyTuning(
             new, self.online, self.offline, self.out / "candidate", config, options, self.running
         )
@@ -122,7 +126,10 @@ class Finetuning:
         config = self.config
         online, offline = (parts(d, config.held_out)[1] for d in (self.online, self.offline))
         contenders = Contenders(self.old, new, self.running, candidate)
-        found = verdicts(contenders, online, offline, config.horizon, config.gate, config.seed)
+        found = [
+            recorded_rewards(self.old, self.online, self.offline, config.gate, config.seed),
+            *verdicts(contenders, online, offline, config.horizon, config.gate, config.seed),
+        ]
         proposal = Proposal(self.out / "candidate" / POLICY_FILE, self._world_model, found)
         gate: dict[str, Any] = {
             "accepted": proposal.accepted,

@@ -18,6 +18,7 @@ from pwm_core.extraction.config import ExtractionConfig, ExtractionOptions
 from pwm_core.extraction.runner import Extraction
 from pwm_core.extraction.starts import StartRows
 from pwm_core.extraction.store import TrainedPolicy
+from pwm_core.finetuning.anchor import AnchoredLearner
 from pwm_core.finetuning.config import FinetuningConfig
 from pwm_core.finetuning.inputs import parts
 from pwm_core.finetuning.mixture import MixedSampler
@@ -26,6 +27,9 @@ from pwm_core.model.world_model import WorldModelConfig
 from pwm_core.pretraining.judgement import validation_windows
 from pwm_core.pretraining.loss import LossWeights
 from pwm_core.pretraining.runner import Pretraining, PretrainingConfig, PretrainingOptions
+
+ANCHORS = 512
+"""Recorded states in which the change of actions is penalised."""
 
 
 class ModelTuning(Pretraining):
@@ -86,7 +90,13 @@ def model_config(config: FinetuningConfig, model: WorldModelConfig) -> Pretraini
 
 
 class PolicyTuning(Extraction):
-    """Extraction that begins with the running actor, mostly from states of online data."""
+    """Extraction that begins with the running actor and stays near it, mostly from online states.
+
+    The iterate is kept that the model imagines to earn most from the starts of online episodes.
+    """
+
+    learner_type = AnchoredLearner
+    learner: AnchoredLearner
 
     def __init__(
         self,
@@ -104,6 +114,15 @@ class PolicyTuning(Extraction):
         super().__init__(trained, online, running.task.name, out, begin, options, running)
         self._older_starts = StartRows(self._older.episodes)
         self._older_count = begin.batch - max(1, round(config.online_starts * begin.batch))
+        rows = self._starts.draw(np.random.default_rng(config.seed), ANCHORS)
+        z, _ = self._encode(self._observations(rows))
+        self.learner.anchor(z, config.action_penalty)
+
+    def _evaluate(self, first_seed: int = 0) -> dict[str, Any]:
+        """Return what the model imagines of whole episodes; nobody has seen the real return."""
+        starts = np.array([episode.start for episode in self._episodes])
+        imagined = self.imagined_return(self._observations(starts))
+        return {"real_return": None, "imagined_return": imagined}
 
     def start_observations(self) -> Tensor:
         rng = np.random.default_rng([self.config.seed, self.iteration])
@@ -128,8 +147,9 @@ def extraction_config(config: FinetuningConfig, running: TrainedPolicy) -> Extra
         ExtractionConfig(**values),
         iterations=config.iterations + config.critic_iterations,
         critic_iterations=config.critic_iterations,
+        actor_rate=config.actor_rate,
         evaluate="model",
         patience=0,
-        keep="last",
+        keep="best",
         seed=config.seed,
     )
