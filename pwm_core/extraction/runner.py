@@ -311,39 +311,49 @@ Outcome = TrainedPolicy | Exception
 def extract(extractions: Sequence[Extraction], inputs: Sequence[dict[str, str]]) -> list[Outcome]:
     """Run ``extractions`` of one world model and configuration side by side to their ends.
 
-    ``inputs`` are what :meth:`Extraction.run` takes, for each. Return the policies; the exception
-    for a task that failed, which leaves the others alone.
+    ``inputs`` are what :meth:`Extraction.run` takes, for each. A policy is written as soon as its
+    task is finished. Return the policies; the exception for a task that failed, which leaves the
+    others alone.
     """
-    failed: dict[Extraction, Exception] = {}
+    found: dict[Extraction, Outcome] = {}
     try:
         for extraction, own in zip(extractions, inputs, strict=True):
-            with _noted(failed, extraction):
+            with _noted(found, extraction):
                 extraction.begin(own)
-        _train(extractions, failed)
+        _train(extractions, found)
     finally:
         for extraction in extractions:
             extraction.close()
-    return [failed.get(extraction) or extraction.conclude() for extraction in extractions]
+    return [found[extraction] for extraction in extractions]
 
 
 @contextmanager
-def _noted(failed: dict[Extraction, Exception], extraction: Extraction) -> Iterator[None]:
+def _noted(found: dict[Extraction, Outcome], extraction: Extraction) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        failed[extraction] = error
+        found[extraction] = error
 
 
-def _train(extractions: Sequence[Extraction], failed: dict[Extraction, Exception]) -> None:
-    """Iterate until every extraction is finished or in ``failed``."""
-    if not (begun := [e for e in extractions if e not in failed]):
+def _running(begun: Sequence[Extraction], found: dict[Extraction, Outcome]) -> list[Extraction]:
+    """Conclude what is finished, and return what is not."""
+    for extraction in begun:
+        if extraction not in found and extraction.finished():
+            with _noted(found, extraction):
+                found[extraction] = extraction.conclude()
+    return [extraction for extraction in begun if extraction not in found]
+
+
+def _train(extractions: Sequence[Extraction], found: dict[Extraction, Outcome]) -> None:
+    """Iterate until every extraction is in ``found``."""
+    if not (begun := [e for e in extractions if e not in found]):
         return
     one, total = len(begun) == 1, begun[0].config.iterations * len(begun)
     label = f"extract {begun[0].info.name if one else f'{len(begun)} tasks'}"
     with ProgressDisplay(label, total, "iterations", _done(begun)) as progress:
-        while running := [e for e in begun if e not in failed and not e.finished()]:
+        while running := _running(begun, found):
             for extraction, figures in zip(running, iterate(running), strict=True):
-                with _noted(failed, extraction):
+                with _noted(found, extraction):
                     extraction.advance(figures)
             progress.update(_done(begun), running[0].shown() if one else None)
 

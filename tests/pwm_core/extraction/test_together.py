@@ -160,9 +160,13 @@ def test_an_interrupted_pair_ends_in_the_same_numbers(
 def test_each_task_stops_when_it_is_no_use_to_go_on(
     tmp_path: Path, pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first gets no better and leaves; the second goes on to the end, to the same numbers."""
+    """The first gets no better and leaves with its policy written; the second goes on to the end,
+    to the same numbers.
+    """
 
     def evaluate(self: Extraction, *_: int) -> dict[str, float]:
+        if self.info.name == TASKS[1] and self.iteration > 10:
+            assert (tmp_path / "together" / TASKS[0] / "policy.safetensors").exists()
         score = 1.0 if self.info.name == TASKS[0] else 1.0 + self.iteration
         return {"real_return": score, "imagined_return": score}
 
