@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""First-order extraction against planners and the score function, all in one world model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pwm_core.data.dataset import Dataset
+from pwm_core.evaluation.comparison import Planner, time_decisions
+from pwm_core.evaluation.controllers import Planners
+from pwm_core.evaluation.episodes import deterministic, run_episodes
+from pwm_core.extraction.config import ExtractionConfig, ExtractionOptions
+from pwm_core.extraction.frozen_model import FrozenModel
+from pwm_core.extraction.runner import Extraction
+from pwm_core.extraction.store import POLICY_FILE, TrainedPolicy
+from pwm_core.extraction.together import Together
+from pwm_core.files import sha256
+from pwm_core.model.store import TrainedWorldModel
+from pwm_core.run_directory import read_metrics
+from pwm_core.studies.drawing import bars, panels, selected
+from pwm_core.studies.gradient_quality import own_quality
+from pwm_core.studies.score_function import ScoreFunction
+from pwm_core.studies.study import Column, Figures, Inputs, Result, Setting, Topic
+from pwm_core.tasks import get_task
+
+FIRST_ORDER, SCORE = "first-order", "score function"
+PLANNERS = ("mppi", "cem", "gradient", "policy+mppi")
+
+
+@dataclass(frozen=True)
+class FirstOrderVsZeroth:
+    """Policies and planners of one world model, in the real simulator."""
+
+    tasks: tuple[str, ...] = ("cartpole-swingup",)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    iterations: int = 400
+    """Actor updates of the two extractions."""
+    batch: int = 64
+    episodes: int = 10
+    """Real episodes of each policy."""
+    planner_episodes: int = 1
+    """Real episodes of each planner and seed; planning takes long."""
+    horizons: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
+    """Imagined decisions over which gradients are judged."""
+    probe_after: int = 100
+    """First-order updates after which gradients are judged, the same policy for both kinds."""
+    probe_batches: int = 64
+    """Batches of rollouts whose gradients are compared."""
+
+    def settings(self) -> Sequence[Setting]:
+        methods = (FIRST_ORDER, SCORE, *PLANNERS)
+        return [{"task": task, "method": method} for task in self.tasks for method in methods]
+
+    def measure(self, setting: Setting, seed: int, inputs: Inputs, folder: Path) -> Figures:
+        task, method = str(setting["task"]), str(setting["method"])
+        if method in PLANNERS:
+            return self._planned(task, method, seed, inputs, folder)
+        probe = self._extraction(task, seed, inputs, folder / "probe")
+        gradients = self._gradients(probe, method)
+        if method == SCORE:
+            return self._score_function(task, seed, inputs, folder) | gradients
+        policy = self._policy(task, seed, inputs, folder)
+        seconds = read_metrics(policy.parent)[-1]["seconds"]
+        return self._judged(TrainedPolicy.load(policy), seed, seconds) | gradients
+
+    def _extraction(self, task: str, seed: int, inputs: Inputs, out: Path) -> Extraction:
+        config = ExtractionConfig(
+            iterations=self.iterations, batch=self.batch, seed=seed, evaluate="model"
+        )
+        options = ExtractionOptions("cpu", evaluate_every=self.iterations)
+        trained = TrainedWorldModel.load(inputs.world_model, torch.device("cpu"))
+        return Extraction(trained, Dataset(inputs.data), task, out, config, options)
+
+    def _policy(self, task: str, seed: int, inputs: Inputs, folder: Path) -> Path:
+        """Return the first-order policy of ``seed``, which several cells need: the first makes it.
+
+        The others wait; where they do not run at the same time, they find it.
+        """
+        shared = folder.parent / f"policy,task={task},seed={seed}"
+        with FileLock(f"{shared}.lock"):
+            if not (shared / POLICY_FILE).is_file():
+                hashes = {"world_model": sha256(inputs.world_model)}
+                self._extraction(task, seed, inputs, shared).run(hashes)
+        return shared / POLICY_FILE
+
+    def _judged(self, trained: TrainedPolicy, seed: int, seconds: float) -> dict[str, object]:
+        act = deterministic(trained.policy)
+        episodes = run_episodes(get_task(trained.task.name), act, range(self.episodes))
+        decision_ms, _ = time_decisions(lambda: act, episodes.observation[:, 0])
+        returns = episodes.returns.tolist()
+        return {"return": returns, "extraction_s": seconds, "decision_ms": decision_ms}
+
+    def _score_function(
+        self, task: str, seed: int, inputs: Inputs, folder: Path
+    ) -> dict[str, object]:
+        extraction = self._extraction(task, seed, inputs, folder / "extraction")
+        method = ScoreFunction(_frozen(extraction), extraction.learner)
+        begin = time.monotonic()
+        for iteration in range(self.iterations):
+            extraction.iteration = iteration
+            method.update(_starts(extraction), iteration)
+        seconds = time.monotonic() - begin
+        act = deterministic(extraction.policy())
+        episodes = run_episodes(get_task(task), act, range(self.episodes))
+        decision_ms, _ = time_decisions(lambda: act, episodes.observation[:, 0])
+        returns = episodes.returns.tolist()
+        return {"return": returns, "extraction_s": seconds, "decision_ms": decision_ms}
+
+    def _planned(
+        self, task: str, method: str, seed: int, inputs: Inputs, folder: Path
+    ) -> dict[str, object]:
+        policy = self._policy(task, seed, inputs, folder)
+        seeds = tuple(range(seed * self.planner_episodes, (seed + 1) * self.planner_episodes))
+        planning = Planners().named(method)
+        score = Planner(task, method, planning, policy, inputs.world_model, seeds).run()
+        assert score.decision_ms is not None
+        return {"return": list(score.returns), "decision_ms": score.decision_ms[0]}
+
+    def _gradients(self, extraction: Extraction, method: str) -> dict[str, object]:
+        """Return noise and signal to noise of the actor's gradient over the horizon."""
+        for _ in range(self.probe_after):
+            extraction.iterate()
+            extraction.iteration += 1
+        model, noises, ratios = _frozen(extraction), [], []
+        for horizon in self.horizons:
+            learner = extraction.learner.twin()
+            learner.config = replace(learner.config, horizon=horizon)
+            first, zeroth = Together(model, [learner]), ScoreFunction(model, learner.twin())
+            found = []
+            for batch in range(self.probe_batches):
+                extraction.iteration = 1_000_000 + batch
+                z = _starts(extraction)
+                noise = learner.noise(len(z), learner.generator(extraction.iteration))
+                if method == SCORE:
+                    found.append(zeroth.ascend(z, noise))
+                else:
+                    found += first.ascend(z[None], noise[:, None])
+            noise_power, ratio = own_quality(torch.stack(found))
+            noises.append(noise_power)
+            ratios.append(ratio)
+        middle = self.horizons.index(16) if 16 in self.horizons else -1
+        return {
+            "variance": noises[middle],
+            "signal_to_noise": ratios[middle],
+            "horizons": self.horizons,
+            "variance_by_horizon": noises,
+            "signal_to_noise_by_horizon": ratios,
+        }
+
+    def draw(self, results: Sequence[Result]) -> Mapping[str, Figure]:
+        return {task: self._drawn(selected(results, task=task)) for task in self.tasks}
+
+    def _drawn(self, results: Sequence[Result]) -> Figure:
+        figure, (returns, times, noise, ratio) = panels(4, 2)
+        bars(returns, results, "method", "return")
+        returns.set_ylabel("return")
+        bars(times, results, "method", "decision_ms")
+        times.set_yscale("log")
+        times.set_ylabel("ms per decision")
+        for colour, method in enumerate((FIRST_ORDER, SCORE)):
+            for result in selected(results, method=method):
+                for axes, name in (
+                    (noise, "variance_by_horizon"),
+                    (ratio, "signal_to_noise_by_horizon"),
+                ):
+                    label = method if result.seed == self.seeds[0] else None
+                    points = result.figures["horizons"], result.figures[name]
+                    axes.plot(*points, color=f"C{colour}", marker="o", ms=3, label=label)
+        for axes, name in ((noise, "variance of the gradient"), (ratio, "signal to noise")):
+            axes.set_xscale("log", base=2)
+            axes.set_yscale("log")
+            axes.set_xlabel("horizon")
+            axes.set_ylabel(name)
+            axes.legend(fontsize=8)
+        return figure
+
+
+def _frozen(extraction: Extraction) -> FrozenModel:
+    return FrozenModel(extraction.model, [extraction.index])
+
+
+@torch.no_grad()
+def _starts(extraction: Extraction) -> Tensor:
+    """Return the latents ``[batch, latent]`` that the extraction's iteration starts from."""
+    observation = extraction.padded(extraction.start_observations())
+    task = torch.full((len(observation),), extraction.index)
+    return extraction.model.encode(observation, task)
+
+
+TOPIC = Topic(
+    "first-order-vs-zeroth",
+    "On one world model: are policies extracted by first-order gradients better than planning in "
+    "the same model (MPPI, CEM, first-order planning, MPPI around the policy) and than extraction "
+    "by the score function (REINFORCE in imagination, critics as a baseline)? Return in the real "
+    "simulator, time, and how noisy the two kinds of gradient are over the horizon.",
+    (
+        Column("return", "return"),
+        Column("extraction_s", "extraction (s)"),
+        Column("decision_ms", "ms per decision"),
+        Column("variance", "variance of the gradient, horizon 16"),
+        Column("signal_to_noise", "signal to noise of a batch, horizon 16"),
+    ),
+    {
+        "quick": FirstOrderVsZeroth(),
+        "full": FirstOrderVsZeroth(
+            tasks=("cartpole-swingup", "cartpole-balance"),
+            seeds=(0, 1, 2, 3, 4),
+            iterations=2000,
+            planner_episodes=4,
+        ),
+    },
+    reads_data=True,
+    reads_world_model=True,
+)
