@@ -269,7 +269,7 @@ def _decider(bundle: Bundle) -> Callable[[], object]:
     from pwm_policy.emergency_stop import EmergencyStop
     from pwm_policy.guard import ActionGuard
     from pwm_policy.inbox import Inbox, Sample
-    from pwm_policy.loop import ControlLoop, LoopSettings
+    from pwm_policy.loop import Audience, ControlLoop, LoopSettings, Safeguards
     from pwm_policy.loop_statistics import LoopStatistics
     from pwm_policy.pose import Pose
     from pwm_policy.slot import PolicySlot
@@ -280,13 +280,11 @@ def _decider(bundle: Bundle) -> Callable[[], object]:
     loop = ControlLoop(
         LoopSettings("observation", bundle.control_step, 1.0),
         slot,
-        ActionGuard(bundle.action, bundle.control_step),
-        Pose(bundle.action),
-        statistics,
         inbox,
-        lambda _: None,
-        lambda: None,
-        lambda _: None,
-        EmergencyStop(),
+        Safeguards(
+            ActionGuard(bundle.action, bundle.control_step), Pose(bundle.action), EmergencyStop()
+        ),
+        Audience(lambda _: None, lambda: None, lambda _: None),
+        statistics,
     )
     return lambda: loop._tick(sample, 0.0, fresh=True)

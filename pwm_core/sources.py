@@ -90,3 +90,5 @@ SOURCES = {
     )
 }
 """By topic."""
+TRAJECTORY_FIELDS = {"position": "positions", "velocity": "velocities", "effort": "effort"}
+"""Field of a trajectory_msgs/JointTrajectoryPoint by that of a sensor_msgs/JointState."""

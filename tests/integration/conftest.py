@@ -10,9 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
+
+from pwm_core.tasks import get_task
 
 # Before the middleware is loaded: nothing leaves this machine, nothing comes in.
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
@@ -155,8 +158,6 @@ def observe(session, until) -> Iterator[Callable[..., None]]:
     """Publish observations of cartpole-balance, 50 a second; call the result to change them."""
     from pwm_interfaces.msg import Observation
 
-    from pwm_core.tasks import get_task
-
     own_hash = get_task("cartpole-balance").observation.hash()
     publisher = session.create_publisher(Observation, "observation", 10)
     message = Observation(task="cartpole-balance", layout_hash=own_hash)
@@ -180,6 +181,35 @@ def observe(session, until) -> Iterator[Callable[..., None]]:
     stopped.set()
     for thread in threads:
         thread.join(timeout=5)
+
+
+class OfflineEpisode(NamedTuple):
+    """How an episode goes without ROS."""
+
+    total: float
+    """Its return."""
+    last: np.ndarray
+    """Its last observation ``[O]``."""
+
+
+@pytest.fixture
+def offline() -> Callable[[Path, int], OfflineEpisode]:
+    """Run a whole episode of a bundle's task from a seed, without ROS."""
+    from pwm_export.bundle import Bundle
+
+    def run(path: Path, seed: int) -> OfflineEpisode:
+        bundle = Bundle.load(path)
+        task = get_task(bundle.task)
+        environment = task.make_single(0)
+        observation, _ = environment.reset(seed=seed)
+        total = 0.0
+        for _ in range(task.episode_steps):
+            action = task.action.to_normalised(bundle.act(observation)).astype(np.float32)
+            observation, reward, *_ = environment.step(action)
+            total += float(reward)
+        return OfflineEpisode(total, observation)
+
+    return run
 
 
 @pytest.fixture

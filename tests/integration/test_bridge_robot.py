@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from pwm_core.tasks import get_task
-from pwm_export.bundle import Bundle
 
 SENSORS = """
 <mujoco model="cart with sensors">
@@ -55,18 +54,6 @@ def model_file(tmp_path: Path) -> Path:
     return path
 
 
-def offline_return(path: Path, task_name: str, seed: int) -> float:
-    task, bundle = get_task(task_name), Bundle.load(path)
-    environment = task.make_single(0)
-    observation, _ = environment.reset(seed=seed)
-    total = 0.0
-    for _ in range(task.episode_steps):
-        action = task.action.to_normalised(bundle.act(observation)).astype(np.float32)
-        observation, reward, _, _, _ = environment.step(action)
-        total += float(reward)
-    return total
-
-
 def figure(session, key: str) -> str:
     return session.diagnostics.get("mujoco_bridge", {}).get(key, "")
 
@@ -77,7 +64,7 @@ def topics_of(session, node: str) -> set[str]:
 
 @pytest.mark.parametrize("command_interface", ["forward_command", "joint_state"])
 def test_a_policy_solves_its_task_on_a_robot_as_sim_starts_it(
-    make_bundle, start, session, until, tmp_path: Path, command_interface: str
+    make_bundle, start, session, until, offline, tmp_path: Path, command_interface: str
 ) -> None:
     from pwm_bringup.simulation import Simulation
 
@@ -101,9 +88,7 @@ def test_a_policy_solves_its_task_on_a_robot_as_sim_starts_it(
     until(lambda: figure(session, "episode_over") == "True", "the end of the episode")
     assert not session.frames, "a robot does not say what a policy should see"
     assert np.diff(sorted(session.positions)).min() == pytest.approx(0.01), "every simulator step"
-    assert float(figure(session, "episode_return")) > 0.9 * offline_return(
-        path, "cartpole-balance", 7
-    )
+    assert float(figure(session, "episode_return")) > 0.9 * offline(path, 7).total
 
 
 def test_a_robot_says_its_joints_and_takes_their_commands_in_the_order_of_its_parameter(

@@ -5,35 +5,16 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-
-from pwm_core.tasks import get_task
-from pwm_export.bundle import Bundle
 
 SWINGING = (1.0, 0.5, -2.0, 0.3, 0.7)
 """A bad policy that keeps the pole swinging: every step of its episode counts for the return."""
 
 
-def offline_return(path: Path, task_name: str, seed: int) -> float:
-    task, bundle = get_task(task_name), Bundle.load(path)
-    environment = task.make_single(0)
-    observation, _ = environment.reset(seed=seed)
-    total = 0.0
-    for _ in range(task.episode_steps):
-        action = task.action.to_normalised(bundle.act(observation)).astype(np.float32)
-        observation, reward, terminated, truncated, _ = environment.step(action)
-        total += reward
-        if terminated or truncated:
-            return total
-    raise AssertionError("the episode did not end")
-
-
 def test_the_return_equals_offline_evaluation(
-    make_bundle, start_bridge, start_policy, session
+    make_bundle, start_bridge, start_policy, session, offline
 ) -> None:
     from pwm_bringup.session import run_lockstep
 
@@ -42,7 +23,7 @@ def test_the_return_equals_offline_evaluation(
     start_policy(trigger="observation")
     first = run_lockstep(session, "", "swinging", seed=5)
     assert first["steps"] == 500
-    assert first["return"] == pytest.approx(offline_return(path, "cartpole-swingup", 5), rel=1e-3)
+    assert first["return"] == pytest.approx(offline(path, 5).total, rel=1e-3)
     assert sum(first["frames"]["reward"]) == pytest.approx(first["return"])
     assert len(first["frames"]["positions"]) == 501
     assert first["frames"]["joints"] == ["slider", "hinge_1"]
@@ -51,7 +32,7 @@ def test_the_return_equals_offline_evaluation(
 
 
 def test_the_session_executable_writes_the_record(
-    make_bundle, start_bridge, start_policy, start, domain, tmp_path
+    make_bundle, start_bridge, start_policy, start, domain, tmp_path, offline
 ) -> None:
     from pwm_bringup.processes import RosProcess
 
@@ -62,8 +43,7 @@ def test_the_session_executable_writes_the_record(
     arguments = ["lockstep", "--output", str(output), "--seed", "11"]
     assert RosProcess("pwm_bringup", "session", arguments, domain).wait(timeout=120) == 0
     record = json.loads(output.read_text())
-    expected = offline_return(path, "cartpole-balance", 11)
-    assert record["return"] == pytest.approx(expected, rel=1e-3)
+    assert record["return"] == pytest.approx(offline(path, 11).total, rel=1e-3)
     assert [file.name for file in output.parent.iterdir()] == ["lockstep.json"]
 
 

@@ -11,7 +11,6 @@ import pytest
 
 from pwm_core.tasks import get_task
 from pwm_core.tasks.robots.models import PACKAGE
-from pwm_export.bundle import Bundle
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec(PACKAGE) is None, reason=f"{PACKAGE} has no wheel for this Python"
@@ -28,21 +27,8 @@ def turning(make_bundle) -> Path:
     return make_bundle("turning", gain, task="panda-reach")
 
 
-def offline_return(path: Path, seed: int) -> float:
-    bundle, environment = Bundle.load(path), TASK.make_single(0)
-    observation, _ = environment.reset(seed=seed)
-    total = 0.0
-    for _ in range(TASK.episode_steps):
-        action = TASK.action.to_normalised(bundle.act(observation)).astype(np.float32)
-        observation, reward, _, _, _ = environment.step(action)
-        total += float(reward)
-    joint1, target = observation[0], observation[TASK.observation.names.index("target/y")]
-    assert joint1 == pytest.approx(target, abs=0.02)
-    return total
-
-
 def test_the_pandas_return_in_lockstep_equals_offline_evaluation(
-    turning, start_bridge, start_policy, session
+    turning, start_bridge, start_policy, session, offline
 ) -> None:
     from pwm_bringup.session import run_lockstep
 
@@ -50,12 +36,18 @@ def test_the_pandas_return_in_lockstep_equals_offline_evaluation(
     start_policy(trigger="observation")
     episode = run_lockstep(session, "", "turning", seed=5)
     assert episode["steps"] == TASK.episode_steps
-    assert episode["return"] == pytest.approx(offline_return(turning, 5), rel=1e-3)
+    expected = offline(turning, 5)
+    assert episode["return"] == pytest.approx(expected.total, rel=1e-3)
+    joint1, target = (
+        expected.last[TASK.observation.names.index(name)]
+        for name in ("joint1/position", "target/y")
+    )
+    assert joint1 == pytest.approx(target, abs=0.02)
     assert episode["frames"]["joints"] == [f"joint{number}" for number in range(1, 8)]
 
 
 def test_the_panda_is_driven_by_joint_states_a_target_and_joint_velocities(
-    turning, start_bridge, start_policy, session, until
+    turning, start_bridge, start_policy, session, until, offline
 ) -> None:
     def figure(key: str) -> str:
         return session.diagnostics.get("mujoco_bridge", {}).get(key, "")
@@ -73,4 +65,4 @@ def test_the_panda_is_driven_by_joint_states_a_target_and_joint_velocities(
     session.configure("mujoco_bridge", mode="realtime")
     until(lambda: figure("episode_over") == "True", "the end of the episode")
     assert not session.frames, "a robot does not say what a policy should see"
-    assert float(figure("episode_return")) == pytest.approx(offline_return(turning, 5), rel=0.2)
+    assert float(figure("episode_return")) == pytest.approx(offline(turning, 5).total, rel=0.2)

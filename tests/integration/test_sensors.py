@@ -225,7 +225,7 @@ def test_imu_odometry_and_an_operator_who_falls_silent(
     )
     gain = np.array([0.2, 0.3, 0.4, 0.5])
     make_bundle("policy", gain, **layout_of(*channels))
-    start_on_sensors(command_timeout=2.0)
+    start_on_sensors(cmd_vel_timeout=2.0)
     half = math.sqrt(0.5)
     odometry = Odometry()
     odometry.pose.pose.orientation = Quaternion(w=half, z=half)  # a quarter turn to the left

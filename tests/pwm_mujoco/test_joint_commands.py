@@ -7,7 +7,7 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from pwm_core.layout import ActionChannel, ActionLayout
-from pwm_mujoco.joint_commands import JointCommands
+from pwm_mujoco.joint_commands import CommandReader
 from pwm_mujoco.world import CommandRefused
 
 HIP = ActionChannel("hip_motor", "hip", "effort", "1", -1.0, 1.0, safe=0.0, gear=-20.0)
@@ -18,17 +18,17 @@ WANTED = {"hip_motor": pytest.approx(0.5), "knee_servo": pytest.approx(1.5)}
 
 
 @pytest.fixture
-def commands() -> JointCommands:
-    return JointCommands(LAYOUT, ["knee", "hip"])
+def commands() -> CommandReader:
+    return CommandReader(LAYOUT, ["knee", "hip"])
 
 
-def test_an_array_is_in_the_order_of_the_parameter(commands: JointCommands) -> None:
+def test_an_array_is_in_the_order_of_the_parameter(commands: CommandReader) -> None:
     assert commands.of_array(Float64MultiArray(data=[2.0, -10.0])) == WANTED
-    assert JointCommands(LAYOUT).of_array(Float64MultiArray(data=[-10.0, 2.0])) == WANTED
+    assert CommandReader(LAYOUT).of_array(Float64MultiArray(data=[-10.0, 2.0])) == WANTED
 
 
 @pytest.mark.parametrize("joints", [["hip", "knee"], ["knee", "hip"]])
-def test_a_trajectory_goes_by_name(commands: JointCommands, joints: list[str]) -> None:
+def test_a_trajectory_goes_by_name(commands: CommandReader, joints: list[str]) -> None:
     effort, position = {"hip": -10.0, "knee": 0.0}, {"hip": 0.0, "knee": 2.0}
     point = JointTrajectoryPoint(
         positions=[position[joint] for joint in joints], effort=[effort[joint] for joint in joints]
@@ -36,12 +36,12 @@ def test_a_trajectory_goes_by_name(commands: JointCommands, joints: list[str]) -
     assert commands.of_trajectory(JointTrajectory(joint_names=joints, points=[point])) == WANTED
 
 
-def test_a_joint_state_may_command_some_joints(commands: JointCommands) -> None:
+def test_a_joint_state_may_command_some_joints(commands: CommandReader) -> None:
     told = JointState(name=["knee"], position=[2.0])
     assert commands.of_joint_state(told) == {"knee_servo": WANTED["knee_servo"]}
 
 
-def test_what_does_not_fit_is_refused(commands: JointCommands) -> None:
+def test_what_does_not_fit_is_refused(commands: CommandReader) -> None:
     with pytest.raises(CommandRefused, match=r"1 values, expected 2, for \['knee', 'hip'\]"):
         commands.of_array(Float64MultiArray(data=[1.0]))
     with pytest.raises(CommandRefused, match="joint 'toe' is none of"):
@@ -56,7 +56,7 @@ def test_what_does_not_fit_is_refused(commands: JointCommands) -> None:
 
 def test_an_order_of_other_joints_is_refused() -> None:
     with pytest.raises(ValueError, match=r"joints is \['hip', 'toe'\], expected .*'hip', 'knee'"):
-        JointCommands(LAYOUT, ["hip", "toe"])
+        CommandReader(LAYOUT, ["hip", "toe"])
     shared = ActionChannel("hip_brake", "hip", "effort", "1", 0.0, 1.0, safe=0.0)
     with pytest.raises(ValueError, match=r"joints \['hip'\] have several actuators"):
-        JointCommands(ActionLayout((HIP, shared)))
+        CommandReader(ActionLayout((HIP, shared)))

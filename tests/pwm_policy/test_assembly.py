@@ -49,7 +49,7 @@ SEEN = [-0.2, 2 * math.cos(0.4) + 0.5, -1.5, 0.3]
 
 
 def assembler(layout: ObservationLayout, action: ActionLayout = ACTION) -> Assembler:
-    return Assembler(layout, action, command_timeout=0.5)
+    return Assembler(layout, action, cmd_vel_timeout=0.5)
 
 
 @pytest.fixture

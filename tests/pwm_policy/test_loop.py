@@ -16,7 +16,14 @@ from pwm_export.bundle import Bundle
 from pwm_policy.emergency_stop import EmergencyStop
 from pwm_policy.guard import ActionGuard
 from pwm_policy.inbox import Inbox, Sample
-from pwm_policy.loop import PHASE, Command, ControlLoop, LoopSettings
+from pwm_policy.loop import (
+    PHASE,
+    Audience,
+    Command,
+    ControlLoop,
+    LoopSettings,
+    Safeguards,
+)
 from pwm_policy.loop_statistics import LoopStatistics
 from pwm_policy.pose import Pose
 from pwm_policy.slot import PolicySlot
@@ -66,24 +73,23 @@ class Rig:
         self.watch = Watched()
         self.pose = Pose(action)
         self._grown = threading.Condition()
+        self.emit = self._collect
+        """Publishes a command; a test may put something before it."""
         self.loop = ControlLoop(
             LoopSettings(trigger, CONTROL_STEP, stale_timeout),
             self.slot,
-            ActionGuard(action, CONTROL_STEP),
-            self.pose,
-            self.statistics,
             Inbox(),
-            self._emit,
-            self._swapped,
-            self.failures.append,
-            self.emergency_stop,
-            watch=self.watch,
+            Safeguards(
+                ActionGuard(action, CONTROL_STEP), self.pose, self.emergency_stop, self.watch
+            ),
+            Audience(lambda command: self.emit(command), self._swapped, self.failures.append),
+            self.statistics,
         )
         if clock is not None:
             self.loop._stopped = clock
         self.loop.start()
 
-    def _emit(self, command: Command) -> None:
+    def _collect(self, command: Command) -> None:
         with self._grown:
             self.commands.append(command)
             self._grown.notify_all()
@@ -262,7 +268,7 @@ def test_a_failure_ends_with_the_safe_action(start, right: Bundle) -> None:
 
 def test_missed_ticks_are_counted_and_keep_the_phase(start, right: Bundle, clock: Clock) -> None:
     rig = start(right, "clock", clock=clock)
-    emit, ticks, period = rig.loop._emit, [], 0.02
+    emit, ticks, period = rig.emit, [], 0.02
 
     def slow_once(command: Command) -> None:
         ticks.append(clock.now)
@@ -270,7 +276,7 @@ def test_missed_ticks_are_counted_and_keep_the_phase(start, right: Bundle, clock
             clock.now += 5.5 * period
         emit(command)
 
-    rig.loop._emit = slow_once
+    rig.emit = slow_once
     arrived = clock.now
     rig.put(1)
     rig.wait(lambda c: c.sequence == 6)
@@ -660,7 +666,7 @@ def test_a_stop_latched_while_the_policy_decides_wins(start, right: Bundle) -> N
 def test_no_command_leaves_after_the_stop_was_answered(start, right: Bundle) -> None:
     """One that is on its way while the stop is latched leaves before the answer."""
     rig = start(right)
-    emit, leaving, go_on = rig.loop._emit, threading.Event(), threading.Event()
+    emit, leaving, go_on = rig.emit, threading.Event(), threading.Event()
     told: list[str] = []
 
     def slow(command: Command) -> None:
@@ -673,7 +679,7 @@ def test_no_command_leaves_after_the_stop_was_answered(start, right: Bundle) -> 
         assert rig.emergency_stop.latch()
         told.append("answered")
 
-    rig.loop._emit = slow
+    rig.emit = slow
     rig.put(1)
     assert leaving.wait(10)
     stopping = threading.Thread(target=stop)
@@ -715,14 +721,14 @@ def test_of_many_stops_none_is_overtaken_by_a_command(start, right: Bundle) -> N
 def test_a_loop_that_does_not_end_is_told(start, right: Bundle, monkeypatch) -> None:
     monkeypatch.setattr("pwm_policy.loop.STOPPING_SECONDS", 0.05)
     rig, released = start(right), threading.Event()
-    emit, stuck = rig.loop._emit, threading.Event()
+    emit, stuck = rig.emit, threading.Event()
 
     def hang(command: Command) -> None:
         stuck.set()
         released.wait(10)
         emit(command)
 
-    rig.loop._emit = hang
+    rig.emit = hang
     rig.put(1)
     assert stuck.wait(10)
     with pytest.raises(RuntimeError, match="did not end within"):

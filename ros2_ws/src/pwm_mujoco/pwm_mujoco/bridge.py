@@ -35,7 +35,7 @@ from pwm_mujoco import parameters
 from pwm_mujoco.bare_model import load_model
 from pwm_mujoco.cameras import Cameras
 from pwm_mujoco.interfaces import NamedCommand, RobotInterface, SimulatorInterface
-from pwm_mujoco.joint_commands import JointCommands
+from pwm_mujoco.joint_commands import CommandReader
 from pwm_mujoco.messages import diagnostic_message, stamp
 from pwm_mujoco.robot_topics import RobotTopics
 from pwm_mujoco.stepping import Stepping
@@ -104,7 +104,7 @@ class MujocoBridge(Node):
         if self.get_parameter("interface").value == "pwm":
             return SimulatorInterface(self, self.world, topics, self._receive)
         action = self.world.task.action
-        commands = JointCommands(action, parameters.declare_joints(self, action))
+        commands = CommandReader(action, parameters.declare_joints(self, action))
         return RobotInterface(self, self.world, topics, self._receive, commands)
 
     def _create_topics(self) -> None:

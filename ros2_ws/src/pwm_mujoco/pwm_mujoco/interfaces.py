@@ -15,7 +15,7 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from pwm_core import sources
-from pwm_mujoco.joint_commands import JointCommands
+from pwm_mujoco.joint_commands import CommandReader
 from pwm_mujoco.messages import observation_message, stamp
 from pwm_mujoco.robot_topics import STREAM, RobotTopics
 from pwm_mujoco.world import World
@@ -69,7 +69,7 @@ class RobotInterface:
         world: World,
         topics: RobotTopics,
         receive: Receive,
-        commands: JointCommands,
+        commands: CommandReader,
     ) -> None:
         self._world, self._topics, self._receive = world, topics, receive
         self._goals = {

@@ -11,12 +11,11 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from pwm_core.layout import ActionChannel, ActionLayout
+from pwm_core.sources import TRAJECTORY_FIELDS
 from pwm_mujoco.world import CommandRefused
 
-_TRAJECTORY_FIELDS = {"position": "positions", "velocity": "velocities", "effort": "effort"}
 
-
-class JointCommands:
+class CommandReader:
     """Turns joint commands (rad, m, rad/s, N·m …) into actuator commands by actuator name.
 
     ``order`` are the joints of a plain array, as a controller's parameter ``joints`` has them;
@@ -50,13 +49,13 @@ class JointCommands:
             raise CommandRefused(f"a trajectory of {len(message.points)} points, expected 1")
         point = message.points[0]
         return self._by_field(
-            message.joint_names, {kind: getattr(point, f) for kind, f in _TRAJECTORY_FIELDS.items()}
+            message.joint_names, {kind: getattr(point, f) for kind, f in TRAJECTORY_FIELDS.items()}
         )
 
     def of_joint_state(self, message: JointState) -> dict[str, float]:
         """Read position, velocity or effort of each joint named, whichever its actuator takes."""
         return self._by_field(
-            message.name, {kind: getattr(message, kind) for kind in _TRAJECTORY_FIELDS}
+            message.name, {kind: getattr(message, kind) for kind in TRAJECTORY_FIELDS}
         )
 
     def _by_field(

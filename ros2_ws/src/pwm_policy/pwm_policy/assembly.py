@@ -39,12 +39,12 @@ class Assembler:
     Joints may come in any order, among others, and spread over several messages. One thread hears,
     another one assembles.
 
-    A commanded velocity is zero before the first command and again ``command_timeout`` seconds
+    A commanded velocity is zero before the first command and again ``cmd_vel_timeout`` seconds
     after the last: a robot whose operator is gone is told to stop. A goal holds until the next.
     """
 
     def __init__(
-        self, observation: ObservationLayout, action: ActionLayout, command_timeout: float
+        self, observation: ObservationLayout, action: ActionLayout, cmd_vel_timeout: float
     ) -> None:
         """``ContractError`` when no topic can give what the layouts ask for."""
         objections = _objections(observation, action)
@@ -53,7 +53,7 @@ class Assembler:
                 "the observation cannot be assembled from topics: " + "; ".join(objections)
             )
         self._layout, self._action = observation, action
-        self._command_timeout = command_timeout
+        self._cmd_vel_timeout = cmd_vel_timeout
         self._lock = threading.Lock()
         self._history = History(observation)
         self._places = list(dict.fromkeys((c.topic, _place(c)) for c in observation.channels))
@@ -135,7 +135,7 @@ class Assembler:
                 return None
             if not again:
                 self._move_on()
-            silent = self._commanded & (now - self._arrived > self._command_timeout)
+            silent = self._commanded & (now - self._arrived > self._cmd_vel_timeout)
             raw = np.where(silent, 0.0, self._raw)[self._entries]
             self._present = self._layout.read(raw)
             data = self._history.recall(self._present)

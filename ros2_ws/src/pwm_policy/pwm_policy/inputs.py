@@ -38,9 +38,23 @@ class Inputs(ABC):
     Inboxes are filled only between :meth:`open` and :meth:`close`, ``pose`` all the time.
     """
 
-    def __init__(self, node: Node, statistics: LoopStatistics, pose: Pose) -> None:
-        self._node, self._statistics, self._pose = node, statistics, pose
+    def __init__(
+        self,
+        node: Node,
+        bundle: Bundle,
+        joints: JointNames,
+        statistics: LoopStatistics,
+        pose: Pose,
+    ) -> None:
+        """Raises ``ContractError`` when no topic can give what ``bundle`` asks for."""
+        self._node, self._bundle, self._joints = node, bundle, joints
+        self._statistics, self._pose = statistics, pose
         self._subscriptions: list[Subscription] = []
+        self._connect()
+
+    @abstractmethod
+    def _connect(self) -> None:
+        """Subscribe to what the observation is made of, and to what ``pose`` needs."""
 
     @abstractmethod
     def open(self) -> Inbox:
@@ -84,16 +98,8 @@ class Inputs(ABC):
 class ObservationInputs(Inputs):
     """The topic ``observation``: the whole vector, as a simulator knows it."""
 
-    def __init__(
-        self,
-        node: Node,
-        bundle: Bundle,
-        joints: JointNames,
-        statistics: LoopStatistics,
-        pose: Pose,
-    ) -> None:
-        super().__init__(node, statistics, pose)
-        self._guard = ObservationGuard(bundle.observation)
+    def _connect(self) -> None:
+        self._guard = ObservationGuard(self._bundle.observation)
         self._inbox: Inbox | None = None
         self._listen_for_pose()
         self._subscribe(Observation, WHOLE_OBSERVATION.topic, self._on_observation, NEWEST)
@@ -132,20 +138,13 @@ class SensorInputs(Inputs):
     What the policy saw is published on ``~/observation`` while somebody listens, after the command.
     """
 
-    def __init__(
-        self,
-        node: Node,
-        bundle: Bundle,
-        joints: JointNames,
-        statistics: LoopStatistics,
-        pose: Pose,
-    ) -> None:
-        """Raises ``ContractError`` when no topic can give what the bundle asks for."""
-        super().__init__(node, statistics, pose)
-        timeout = float(node.get_parameter("command_timeout").value)
-        self._assembler = Assembler(joints.observation(bundle.observation), bundle.action, timeout)
-        self._bundle, self._hash = bundle, bundle.observation.hash()
-        self._seen = node.create_publisher(Observation, "~/observation", STREAM)
+    def _connect(self) -> None:
+        bundle = self._bundle
+        timeout = float(self._node.get_parameter("cmd_vel_timeout").value)
+        observation = self._joints.observation(bundle.observation)
+        self._assembler = Assembler(observation, bundle.action, timeout)
+        self._hash = bundle.observation.hash()
+        self._seen = self._node.create_publisher(Observation, "~/observation", STREAM)
         self._inbox: AssemblingInbox | None = None
         self._step = 0
         self._pace = _pace(self._assembler.topics)
@@ -219,7 +218,7 @@ class SensorInputs(Inputs):
             self._inbox.mark(Moment(message.step, message.episode, stamp))
 
 
-INPUTS: dict[str, Callable[[Node, Bundle, JointNames, LoopStatistics, Pose], Inputs]] = {
+INPUTS: dict[str, type[Inputs]] = {
     "observation": ObservationInputs,
     "sensors": SensorInputs,
 }

@@ -74,42 +74,60 @@ class LoopSettings:
     """Age in seconds after which the safe action replaces the held one."""
 
 
+@dataclass(frozen=True)
+class Safeguards:
+    """What stands between a policy and the robot."""
+
+    guard: ActionGuard
+    """Limits and rates of commands."""
+    pose: Pose
+    """Where the joints are that the first command must start from."""
+    emergency_stop: EmergencyStop
+    """While it is latched only the safe action leaves."""
+    watch: Watch | None = None
+    """Sees each tick after its command was sent; None: nobody does."""
+
+
+@dataclass(frozen=True)
+class Audience:
+    """Who hears of the loop, on its thread."""
+
+    command: Callable[[Command], None]
+    """Publishes each command."""
+    swapped: Callable[[], None]
+    """Hears of the first action after each swap."""
+    failed: Callable[[Exception], None]
+    """Hears of an exception, which has ended the loop."""
+
+
 class ControlLoop(threading.Thread):
-    """Ticks until stopped; the last command it emits is the safe action.
+    """Ticks until stopped; the last command it publishes is the safe action.
 
     Commands change by no more than the guard allows, blends between policies included; the first
-    from the measured ``pose``. A loop that never came to know its pose never says anything.
-
-    ``emit`` publishes a command. ``swapped`` hears of the first action after each swap.
-    ``failed`` hears of an exception in the loop, which has ended it. ``watch`` sees each tick after
-    its command was sent.
+    from the measured pose. A loop that never came to know its pose never says anything.
     """
 
     def __init__(
         self,
         settings: LoopSettings,
         slot: PolicySlot,
-        guard: ActionGuard,
-        pose: Pose,
-        statistics: LoopStatistics,
         inbox: Inbox,
-        emit: Callable[[Command], None],
-        swapped: Callable[[], None],
-        failed: Callable[[Exception], None],
-        emergency_stop: EmergencyStop,
+        safeguards: Safeguards,
+        audience: Audience,
+        statistics: LoopStatistics,
         sequence: int = 0,
-        watch: Watch | None = None,
     ) -> None:
+        """``sequence`` number of the last command of the loop before."""
         super().__init__(name="control_loop", daemon=True)
         self.inbox = inbox
-        self.sequence = sequence
-        self._settings, self._slot, self._guard, self._pose = settings, slot, guard, pose
-        self._statistics = statistics
-        self._emit, self._swapped, self._failed = emit, swapped, failed
-        self._emergency_stop, self._watch = emergency_stop, watch
+        self.sequence = self._first = sequence
+        self._settings, self._slot, self._statistics = settings, slot, statistics
+        self._guard, self._pose = safeguards.guard, safeguards.pose
+        self._emergency_stop, self._watch = safeguards.emergency_stop, safeguards.watch
+        self._audience = audience
         self._stopped = threading.Event()
         self._held: Decision | None = None
-        self._sent, self._placed = guard.rest, not pose.joints
+        self._sent, self._placed = self._guard.rest, not self._pose.joints
         self._returning = False
         self._elapsed = Elapsed(settings.control_step)
         self._seen = 0
@@ -121,6 +139,11 @@ class ControlLoop(threading.Thread):
         """Whether it is known where commands count from."""
         return self._placed
 
+    @property
+    def has_spoken(self) -> bool:
+        """Whether it has published a command."""
+        return self.sequence > self._first
+
     def run(self) -> None:
         try:
             self._wait_for_first()
@@ -130,7 +153,7 @@ class ControlLoop(threading.Thread):
                 else:
                     self._run_on_observations()
         except Exception as error:  # whatever it is, the robot must not keep the last command
-            self._failed(error)
+            self._audience.failed(error)
         finally:
             self._land()
 
@@ -145,7 +168,7 @@ class ControlLoop(threading.Thread):
             self.inbox.wake()
 
     def stop(self) -> None:
-        """End the loop; returns when the safe action has been emitted.
+        """End the loop; returns when the safe action has been published.
 
         ``RuntimeError`` when it has not ended in time: no other may run beside it.
         """
@@ -170,13 +193,13 @@ class ControlLoop(threading.Thread):
         return tuple(names[entry] for entry in np.flatnonzero(self._sent != self._guard.rest))
 
     def _land(self) -> None:
-        """Emit the safe action until every position has reached it."""
+        """Publish the safe action until every position has reached it."""
         if not self._placed:
             return
         end = time.monotonic() + LANDING_SECONDS
         while True:
             part = self._part_of_step(0.0, time.monotonic())
-            self._emit(self._safe_command(self.inbox.newest, part))
+            self._audience.command(self._safe_command(self.inbox.newest, part))
             if np.array_equal(self._sent, self._guard.rest) or time.monotonic() > end:
                 return
             time.sleep(self._settings.control_step)
@@ -242,11 +265,11 @@ class ControlLoop(threading.Thread):
             else:
                 decided_by, values = self._held
                 command = self._command(decided_by, sample, values, safe=False)
-            self._emit(command)
+            self._audience.command(command)
         self._returning = command.safe and not np.array_equal(command.values, self._guard.rest)
         self.inbox.answered(command.values)
         if self._held is not None and self._slot.acted(decided_by, command.values):
-            self._swapped()
+            self._audience.swapped()
         if self._watch is not None:
             self._watch(sample.data, command, fresh)
 

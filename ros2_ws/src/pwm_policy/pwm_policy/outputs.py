@@ -19,6 +19,7 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from pwm_core.layout import ActionLayout
+from pwm_core.sources import TRAJECTORY_FIELDS
 from pwm_policy import controller
 from pwm_policy.joint_commands import CommandError, JointCommands, driven_joints
 from pwm_policy.loop import Command
@@ -27,7 +28,6 @@ from pwm_policy.loop import Command
 STREAM = QoSProfile(depth=50)
 SHADOW = "shadow/"
 """Prefix of all topics of a dry run."""
-TRAJECTORY_FIELDS = {"position": "positions", "velocity": "velocities", "effort": "effort"}
 
 Messages = Callable[[Command, Time], list[Any]]
 """What to send for a command."""

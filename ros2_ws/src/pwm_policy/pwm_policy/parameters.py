@@ -34,7 +34,7 @@ READ_BY_CONFIGURE = (
     "joints",
     "dry_run",
     "observation_source",
-    "command_timeout",
+    "cmd_vel_timeout",
     "fallback_policy",
 )
 """A change of these would not be heeded before the next `configure`."""
@@ -171,7 +171,7 @@ def _declare_inputs(node: Node) -> None:
     )
     _declare(
         node,
-        "command_timeout",
+        "cmd_vel_timeout",
         0.5,
         "A velocity command (cmd_vel) counts as zero this many seconds after it arrived. Read by "
         "`configure`.",

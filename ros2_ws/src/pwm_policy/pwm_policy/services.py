@@ -34,27 +34,26 @@ CALLS = QoSProfile(depth=200)
 class PolicyServices:
     """Answers services of ``node`` about the policies of ``registry`` and the one in ``slot``.
 
-    ``announce`` publishes the node's status with the reason; ``stopped`` hears when the emergency
-    stop was latched, which it stays whatever the lifecycle does, and with ``latch`` from one
-    process to the next.
+    ``announce`` publishes the node's status with the reason; ``stopped`` hears when
+    ``emergency_stop`` was latched, which it stays whatever the lifecycle does, and with ``latch``
+    from one process to the next.
     """
 
     def __init__(
         self,
         node: Node,
         slot: PolicySlot,
+        emergency_stop: EmergencyStop,
+        latch: LatchFile,
         announce: Callable[[str], None],
         stopped: Callable[[], None],
-        latch: LatchFile,
     ) -> None:
         self._node, self._slot, self._announce, self._stopped = node, slot, announce, stopped
         self.registry: PolicyRegistry | None = None
         """The policies to choose from; None before the node is configured."""
-        self.emergency_stop = EmergencyStop()
-        """Latched while only the safe action may be commanded."""
-        self._latch = latch
+        self._emergency_stop, self._latch = emergency_stop, latch
         if latch.found():
-            self.emergency_stop.latch()
+            emergency_stop.latch()
         self.counts: Counter[str] = Counter()
         """``swaps`` and ``refused_swaps`` since the node started."""
         for kind, name, callback in (
@@ -208,7 +207,7 @@ class PolicyServices:
         self, request: SetBool.Request, response: SetBool.Response
     ) -> SetBool.Response:
         if request.data:
-            alone = self.emergency_stop.latch()
+            alone = self._emergency_stop.latch()
             self._stopped()
             response.success, response.message = True, "emergency stop latched"
             if not alone:
@@ -219,7 +218,7 @@ class PolicyServices:
         else:
             objection = self._latch.remove()
             if not objection:
-                self.emergency_stop.release()
+                self._emergency_stop.release()
             response.success = not objection
             response.message = "emergency stop released"
             if objection:
