@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The latched word of the policy node on which policy acts, in which state, and why."""
+
+from __future__ import annotations
+
+from pwm_interfaces.msg import PolicyStatus
+from rclpy.node import Node
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile
+
+from pwm_policy.emergency_stop import EmergencyStop
+from pwm_policy.slot import PolicySlot
+
+LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class Status:
+    """Publishes ``~/status`` whenever something changes."""
+
+    def __init__(self, node: Node, slot: PolicySlot, emergency_stop: EmergencyStop) -> None:
+        self._node, self._slot, self._emergency_stop = node, slot, emergency_stop
+        self._publisher = node.create_publisher(PolicyStatus, "~/status", LATCHED)
+        self.state = "unconfigured"
+        """Of the lifecycle: unconfigured, inactive, active or finalized."""
+
+    def enter(self, state: str, reason: str) -> None:
+        """Say that another state begins."""
+        self.state = state
+        self._node.get_logger().info(reason)
+        self.say(reason)
+
+    def say(self, reason: str) -> None:
+        """Say what is, because of ``reason``."""
+        active, previous = self._slot.active, self._slot.previous
+        message = PolicyStatus(
+            policy=active.name if active else "",
+            task=active.bundle.task if active else "",
+            state=self.state,
+            policy_epoch=active.epoch if active else 0,
+            previous=previous.name if previous else "",
+            emergency_stop=self._emergency_stop.latched,
+            swap_latency=self._slot.swap_latency,
+            reason=reason,
+        )
+        message.stamp = self._node.get_clock().now().to_msg()
+        self._publisher.publish(message)
