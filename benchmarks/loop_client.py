@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -63,8 +64,8 @@ class Load(Protocol):
     def begin(self) -> None:
         """Start."""
 
-    def going_on(self) -> bool:
-        """Return whether it is not over yet."""
+    def going_on(self, block: Block) -> bool:
+        """Do what is due, once a decision; return whether it is not over yet."""
 
 
 class LoopClient(Node):
@@ -124,7 +125,7 @@ class Feed:
         before = sum(own.cpu_times()[:2])
         if load is not None:
             load.begin()
-        short = _before(begin + seconds) if load is None else load.going_on
+        short = _before(begin + seconds) if load is None else partial(load.going_on, self._block)
         self._feed_while(lambda: short() or len(self._block.latencies) < FEWEST)
         self._block.cpu = (sum(own.cpu_times()[:2]) - before) / (time.monotonic() - begin)
         self._counts = False

@@ -85,6 +85,11 @@ class PolicyNode(LifecycleNode):
         """Whether the node has not been finalized yet."""
         return self._status.state != "finalized"
 
+    def destroy_node(self) -> None:
+        """Destroy what serves the node too."""
+        self._policies.close()
+        super().destroy_node()
+
     def _tell_of(self, latch: LatchFile) -> None:
         """Say whether the emergency stop is latched from the start, or would not be kept."""
         latched, unkept = latch.found(), latch.prepare()

@@ -107,9 +107,9 @@ class PolicyRegistry:
         return bundle
 
     def put(self, name: str, bundle: Bundle) -> None:
-        """Add or replace a policy that :meth:`load` returned."""
-        self.policies[name] = bundle
-        self.refused.pop(name, None)
+        """Add or replace a policy that :meth:`load` returned; others may be reading meanwhile."""
+        self.policies = {**self.policies, name: bundle}
+        self.refused = {other: why for other, why in self.refused.items() if other != name}
 
     def _read(self, path: Path) -> Bundle:
         return Bundle.load(path, self._trust.require if self._trust is not None else None)

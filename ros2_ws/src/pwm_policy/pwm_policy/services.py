@@ -5,22 +5,19 @@ from __future__ import annotations
 
 import functools
 import math
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from queue import SimpleQueue
 from typing import Any
 
 from pwm_interfaces.srv import ListPolicies, LoadPolicy, SwapPolicy
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
-from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
 
-from pwm_export.bundle import Bundle
 from pwm_policy.emergency_stop import LEAVING_SECONDS, EmergencyStop
 from pwm_policy.latch_file import LatchFile
+from pwm_policy.loading import LoadService
 from pwm_policy.messages import policy_info
 from pwm_policy.registry import PolicyError, PolicyRegistry
 from pwm_policy.slot import PolicySlot
@@ -63,12 +60,11 @@ class PolicyServices:
             (SetBool, "~/emergency_stop", self._on_emergency_stop),
         ):
             node.create_service(kind, name, self._answer_errors(callback), qos_profile=CALLS)
-        node.create_service(LoadPolicy, "~/load_policy", self._on_load, qos_profile=CALLS)
-        self._loads: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        # Knows the queue alone: a node that is kept alive leaves its shared memory behind.
-        threading.Thread(
-            target=_one_by_one, args=(self._loads,), name="load_policy", daemon=True
-        ).start()
+        self._loading = LoadService(node, self._answer_errors(self._on_load), CALLS)
+
+    def close(self) -> None:
+        """Load no more."""
+        self._loading.close()
 
     def _answer_errors(self, callback: Callable) -> Callable:
         """Answer with an error where an exception would end the executor and hang the client."""
@@ -98,18 +94,17 @@ class PolicyServices:
         response.active = self._slot.acting.name
         return response
 
-    async def _on_load(
+    def _on_load(
         self, request: LoadPolicy.Request, response: LoadPolicy.Response
     ) -> LoadPolicy.Response:
-        """Load on another thread, one by one: the executor goes on delivering observations."""
+        """Load on the thread of :class:`LoadService`."""
         registry = self.registry
-        if registry is None:
-            response.message = NOT_CONFIGURED
-            return response
         try:
-            bundle: Bundle = await self._load_beside(registry, request.name)
+            if registry is None:
+                raise PolicyError(NOT_CONFIGURED)
+            bundle = registry.load(request.name)
             self._require_current(registry)
-        except Exception as error:  # the edge of the node
+        except PolicyError as error:
             response.message = str(error)
             self._node.get_logger().warning(f"not loaded: {error}")
             return response
@@ -118,23 +113,6 @@ class PolicyServices:
         response.message = f"loaded {request.name}"
         response.info = policy_info(request.name, bundle)
         return response
-
-    def _load_beside(self, registry: PolicyRegistry, name: str) -> Any:
-        loaded: Any = Future()
-
-        def load() -> None:
-            try:
-                self._require_current(registry)
-                bundle: Bundle = registry.load(name)
-            except Exception as error:  # for the caller, who answers with it
-                loaded.set_exception(error)
-            else:
-                loaded.set_result(bundle)
-            if self._node.executor is not None:
-                self._node.executor.wake()
-
-        self._loads.put(load)
-        return loaded
 
     def _require_current(self, registry: PolicyRegistry) -> None:
         if registry is not self.registry:
@@ -226,8 +204,3 @@ class PolicyServices:
         self._node.get_logger().warning(response.message)
         self._announce(response.message)
         return response
-
-
-def _one_by_one(jobs: SimpleQueue[Callable[[], None]]) -> None:
-    while True:
-        jobs.get()()
