@@ -31,6 +31,7 @@ ORDER = (
     "study",
     "sim",
     "robot",
+    "finetune-online",
     "demo",
 )
 

@@ -13,13 +13,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROS = {"launch", "launch_ros", "pwm_bringup", "pwm_interfaces", "pwm_mujoco", "pwm_policy", "rclpy"}
+ROS = {
+    *("launch", "launch_ros", "rclpy", "pwm_interfaces"),
+    *("pwm_bringup", "pwm_finetune", "pwm_mujoco", "pwm_policy"),
+}
 SIMULATORS = {"dm_control", "envpool", "gymnasium", "metaworld", "mujoco"}
 
 FORBIDDEN = {
     "pwm_core": ROS | {"pwm_export"},
     "export": ROS,
     "ros2_ws/src/pwm_policy": SIMULATORS | {"onnx", "pwm_bringup", "pwm_mujoco", "torch"},
+    "ros2_ws/src/pwm_finetune": SIMULATORS | {"onnx", "pwm_bringup", "pwm_mujoco", "torch"},
     "ros2_ws/src/pwm_mujoco": {"onnx", "pwm_bringup", "pwm_export", "pwm_policy", "torch"},
 }
 """Folder to the import packages that no file below it may name."""

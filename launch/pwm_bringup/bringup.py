@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a robot and a simulated robot have in common when they are started."""
+"""What launch files have in common, and what a robot and a simulated robot have."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ENCLAVES = "/pwm"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bringup:
+class Launch:
     """Arguments of every launch file, and of its twin below `pwm`.
 
     An argument that is empty leaves a parameter to the parameter file.
@@ -28,16 +28,45 @@ class Bringup:
 
     policy_dir: Path
     """Directory of policy bundles NAME.onnx."""
-    policy: str = ""
-    """Policy to start with; empty: the first one for the task."""
-    task: str = ""
-    """Task to start for when no policy is named; empty: any."""
     namespace: str = ""
     """Namespace of the nodes and their topics."""
     params_file: Path | None = None
     """Parameter file for the nodes; empty: the one in pwm_bringup's config folder."""
     use_sim_time: bool = False
     """Take time from /clock."""
+    security: bool = False
+    """Encrypt, and let each node do only what its SROS2 enclave permits (docs/security.md)."""
+    keystore: Path = Path("keystore")
+    """SROS2 keystore with the enclaves, for security."""
+    log_level: Literal["debug", "info", "warn", "error", "fatal"] = "info"
+    """Least severe log messages to show."""
+
+    def nodes(self) -> list[NodeProcess]:
+        """Return the nodes to start; paths are the caller's, wherever the nodes run."""
+        nodes = self.own_nodes()
+        return [self._secured(node) for node in nodes] if self.security else nodes
+
+    def own_nodes(self) -> list[NodeProcess]:
+        """Return what is started, before anything is said of security."""
+        raise NotImplementedError
+
+    def _secured(self, node: NodeProcess) -> NodeProcess:
+        variables = {
+            "ROS_SECURITY_ENABLE": "true",
+            "ROS_SECURITY_STRATEGY": "Enforce",
+            "ROS_SECURITY_KEYSTORE": absolute(self.keystore),
+        }
+        return replace(node, enclave=f"{ENCLAVES}/{node.executable}", variables=variables)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bringup(Launch):
+    """Arguments of a robot and of a simulated one."""
+
+    policy: str = ""
+    """Policy to start with; empty: the first one for the task."""
+    task: str = ""
+    """Task to start for when no policy is named; empty: any."""
     autostart: bool = True
     """Configure and activate the policy node; else an operator does (`ros2 lifecycle set`)."""
     respawn: bool = True
@@ -48,17 +77,9 @@ class Bringup:
     """Record a bag (MCAP) of what goes in and out of the policy node."""
     record_dir: Path = Path("recordings")
     """Directory that recordings go to."""
-    security: bool = False
-    """Encrypt, and let each node do only what its SROS2 enclave permits (docs/security.md)."""
-    keystore: Path = Path("keystore")
-    """SROS2 keystore with the enclaves, for security."""
-    log_level: Literal["debug", "info", "warn", "error", "fatal"] = "info"
-    """Least severe log messages to show."""
 
-    def nodes(self) -> list[NodeProcess]:
-        """Return the nodes to start; paths are the caller's, wherever the nodes run."""
-        nodes = [*self.robot_nodes(), *([self._recorder()] if self.record else [])]
-        return [self._secured(node) for node in nodes] if self.security else nodes
+    def own_nodes(self) -> list[NodeProcess]:
+        return [*self.robot_nodes(), *([self._recorder()] if self.record else [])]
 
     def robot_nodes(self) -> list[NodeProcess]:
         """Return what makes the robot, without the recorder."""
@@ -93,14 +114,6 @@ class Bringup:
             "use_sim_time": self.use_sim_time,
         }
         return NodeProcess("pwm_bringup", "recorder", parameters, CLOCK, AtEnd.GO_ON)
-
-    def _secured(self, node: NodeProcess) -> NodeProcess:
-        variables = {
-            "ROS_SECURITY_ENABLE": "true",
-            "ROS_SECURITY_STRATEGY": "Enforce",
-            "ROS_SECURITY_KEYSTORE": absolute(self.keystore),
-        }
-        return replace(node, enclave=f"{ENCLAVES}/{node.executable}", variables=variables)
 
 
 def absolute(path: Path) -> str:

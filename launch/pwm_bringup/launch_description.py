@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``ros2 launch`` gets from a :class:`pwm_bringup.bringup.Bringup`; needs launch_ros."""
+"""What ``ros2 launch`` gets from a :class:`pwm_bringup.bringup.Launch`; needs launch_ros."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
 from pwm_bringup.arguments import Argument, arguments_of, from_texts
-from pwm_bringup.bringup import Bringup
+from pwm_bringup.bringup import Launch
 from pwm_bringup.nodes import AtEnd, NodeProcess
 from pwm_bringup.processes import ENDS_WITH_US, PATIENCE
 from pwm_bringup.supervision import RESPAWN_SECONDS, ends_all
@@ -30,7 +30,7 @@ DISCOVERY = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 """Other machines see the nodes only if the user says so, e.g. with ``SUBNET``."""
 
 
-def launch_description(kind: type[Bringup]) -> LaunchDescription:
+def launch_description(kind: type[Launch]) -> LaunchDescription:
     """Return a description with an argument per field of ``kind`` that starts its nodes."""
     return LaunchDescription(
         [
@@ -52,13 +52,13 @@ def _declare(argument: Argument) -> DeclareLaunchArgument:
     )
 
 
-def _start(context: LaunchContext, kind: type[Bringup]) -> list[Action]:
+def _start(context: LaunchContext, kind: type[Launch]) -> list[Action]:
     names = [argument.name for argument in arguments_of(kind)]
     given = from_texts(kind, {name: LaunchConfiguration(name).perform(context) for name in names})
     return [_node(given, process) for process in given.nodes()]
 
 
-def _node(given: Bringup, process: NodeProcess) -> Node:
+def _node(given: Launch, process: NodeProcess) -> Node:
     share = FindPackageShare("pwm_bringup")
     params_file = given.params_file or [share, "/config/", given.PARAMETER_FILE]
     enclave = ["--enclave", process.enclave] if process.enclave else []

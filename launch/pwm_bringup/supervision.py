@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pwm_bringup.bringup import Bringup
+from pwm_bringup.bringup import Launch
 from pwm_bringup.nodes import AtEnd, NodeProcess
 from pwm_bringup.processes import RosProcess, parameter_file, stop_all
 from pwm_core.errors import PwmError
@@ -17,7 +17,7 @@ TOLD_TO_END = (0, *(-number for number in STOP_SIGNALS))
 """Exit statuses of a node that somebody told to end, be it before it could listen."""
 
 
-def supervise(bringup: Bringup, announcement: str) -> int:
+def supervise(bringup: Launch, announcement: str) -> int:
     """Run the nodes until told to end; 1 if one that is needed ended by itself.
 
     Raises :class:`PwmError` when there is no policy bundle.
@@ -50,12 +50,12 @@ def ends_all(node: NodeProcess, status: int | None) -> bool:
     return node.at_end is AtEnd.STOP or status == WRONG_USE
 
 
-def _start(bringup: Bringup, node: NodeProcess) -> RosProcess:
+def _start(bringup: Launch, node: NodeProcess) -> RosProcess:
     params_file = bringup.params_file or parameter_file(bringup.PARAMETER_FILE)
     return RosProcess.of_node(node, bringup.namespace, params_file, bringup.log_level)
 
 
-def _require_bundles(bringup: Bringup) -> None:
+def _require_bundles(bringup: Launch) -> None:
     if not any(bringup.policy_dir.glob("*.onnx")):
         raise PwmError(
             f"no policy bundle NAME.onnx in {bringup.policy_dir}: make some with `pwm export`, "

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pwm_core.data.dataset import Dataset, TaskInfo
+from pwm_core.data.split import split
 from pwm_core.tasks import get_task
 from pwm_finetune.data import HELD_OUT, TRAINING, Bounds, OnlineData
 from pwm_finetune.transitions import Stretch
@@ -91,13 +92,23 @@ def test_a_crash_while_room_is_made_loses_nothing_newer(tmp_path: Path, old_is_l
     assert seeds(tmp_path / TRAINING) == [0, 1, 2, 3, 5, 6, 7]
 
 
-def test_a_snapshot_does_not_grow(tmp_path: Path) -> None:
-    data = OnlineData(tmp_path / "data", TASK, Bounds(1e9, True, 2))
-    for episode in range(2):
+def test_a_snapshot_holds_out_what_was_held_out_and_does_not_grow(tmp_path: Path) -> None:
+    data = OnlineData(tmp_path / "data", TASK, Bounds(1e9, True, 3))
+    for episode in range(7):
         data.add(stretch(episode))
-    data.snapshot(tmp_path / "round")
-    for episode in range(2, 6):
+    share = data.snapshot(tmp_path / "round")
+    for episode in range(7, 12):
         data.add(stretch(episode))
-    assert seeds(tmp_path / "round" / TRAINING) == [0]
-    data.snapshot(tmp_path / "round")
-    assert seeds(tmp_path / "round" / TRAINING) == [0, 2, 4]
+    training, judging = split(Dataset(tmp_path / "round").episodes, share)
+    assert [e.seed for e in training] == [0, 1, 3, 4, 6]
+    assert [e.seed for e in judging] == [2, 5]
+    share = data.snapshot(tmp_path / "round")
+    assert [e.seed for e in split(Dataset(tmp_path / "round").episodes, share)[1]] == [2, 5, 8, 11]
+
+
+def test_short_stretches_are_left_out_but_count_as_episodes(tmp_path: Path) -> None:
+    data = OnlineData(tmp_path, TASK, Bounds(1e9, True, 3, shortest=10))
+    for episode, length in enumerate((9, 10, 20)):
+        data.add(stretch(episode, length))
+    assert seeds(tmp_path / TRAINING) == [1]
+    assert seeds(tmp_path / HELD_OUT) == [2]

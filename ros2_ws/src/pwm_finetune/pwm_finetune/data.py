@@ -11,7 +11,7 @@ that an episode that has judged once is never trained on later.
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pwm_core.data.dataset import ARRAYS, Dataset, DatasetError, DatasetWriter, TaskInfo, Trajectory
@@ -19,6 +19,8 @@ from pwm_core.data.writer import in_blocks
 from pwm_finetune.transitions import Stretch
 
 TRAINING, HELD_OUT = "training", "held_out"
+ONLINE = "online"
+"""Behaviour of every episode of a snapshot."""
 KEPT_SHARE = 0.75
 """Part of the bytes allowed that is left when the oldest episodes are dropped."""
 
@@ -33,6 +35,8 @@ class Bounds:
     """When there are more: drop the oldest episodes; else record no more."""
     held_out_every: int
     """Of so many episodes the last one judges and does not train."""
+    shortest: int = 1
+    """Decisions of the shortest stretch that is kept."""
 
 
 class OnlineData:
@@ -54,10 +58,13 @@ class OnlineData:
         return DatasetWriter(path, [self._task])
 
     def add(self, stretch: Stretch) -> None:
-        """Write a stretch, unless there is no room; ``DatasetError`` when it cannot be written."""
-        if self.full:
-            return
+        """Write a stretch, unless it is short or there is no room.
+
+        ``DatasetError`` when it cannot be written.
+        """
         number = self._number(stretch.episode)
+        if self.full or len(stretch.reward) < self._bounds.shortest:
+            return
         trajectory = Trajectory(
             self._task.name,
             stretch.policy,
@@ -106,11 +113,21 @@ class OnlineData:
                 _keep_newest(self.directory / name, self._task, kept)
                 self._writers[name] = self._open(name)
 
-    def snapshot(self, to: Path) -> None:
-        """Copy both datasets as they are; what ``to`` held is replaced."""
+    def snapshot(self, to: Path) -> float:
+        """Write all episodes to the dataset ``to``; return the share that is held out.
+
+        Training episodes come first, all under one behaviour, so that `pwm finetune` holds out just
+        those that were chosen to be. What ``to`` held is replaced.
+        """
         shutil.rmtree(to, ignore_errors=True)
-        for name in self._writers:
-            shutil.copytree(self.directory / name, to / name)
+        writer, counts = DatasetWriter(to, [self._task]), []
+        for name in (TRAINING, HELD_OUT):
+            dataset = Dataset(self.directory / name)
+            found = (replace(dataset.trajectory(e), behaviour=ONLINE) for e in dataset.episodes)
+            for block in in_blocks(found):
+                writer.extend(block)
+            counts.append(len(dataset.episodes))
+        return counts[1] / sum(counts)
 
 
 def _keep_newest(path: Path, task: TaskInfo, count: int) -> None:

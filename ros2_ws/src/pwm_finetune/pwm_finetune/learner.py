@@ -65,6 +65,8 @@ class Round:
     basis: Basis
     offline: Path
     task: str
+    held_out: float
+    """Share of the snapshot's episodes, the last ones, that judge and never train."""
 
     @property
     def data(self) -> Path:
@@ -94,8 +96,8 @@ class Round:
             "finetune",
             *("--policy", str(self.basis.policy)),
             *("--world-model", str(self.basis.world_model)),
-            *("--data", str(self.data / "training")),
-            *("--held-out", str(self.data / "held_out")),
+            *("--data", str(self.data)),
+            *("--held-out", str(self.held_out)),
             *("--offline", str(self.offline)),
             *("--out", str(self.directory / "run")),
             *settings.finetune,

@@ -98,6 +98,14 @@ def _declare_recorder(node: Node) -> None:
     )
     _declare(
         node,
+        "shortest_stretch",
+        16,
+        "Decisions of the shortest stretch without a gap that is kept; not below the `--horizon` "
+        "of `pwm finetune`.",
+        integer_range=[IntegerRange(from_value=1, to_value=100_000, step=1)],
+    )
+    _declare(
+        node,
         "max_disk",
         1000.0,
         "Megabytes of recorded episodes; a round works on a copy.",
@@ -208,7 +216,10 @@ def read(node: Node) -> Settings:
             get("observation_topic"), get("action_topic"), get("reward"), get("reward_topic")
         ),
         bounds=Bounds(
-            get("max_disk") * MEGABYTE, get("on_full") == "drop_oldest", get("held_out_every")
+            get("max_disk") * MEGABYTE,
+            get("on_full") == "drop_oldest",
+            get("held_out_every"),
+            get("shortest_stretch"),
         ),
         learner=LearnerSettings(
             tuple(shlex.split(get("learner"))),

@@ -132,7 +132,7 @@ class Rounds:
         state, settings = self.state, self._settings
         basis = Basis(state.bundle, Path(state.policy), Path(state.world_model))
         directory = settings.directory / f"round_{state.round:04}"
-        return Round(directory, basis, settings.offline, settings.task)
+        return Round(directory, basis, settings.offline, settings.task, state.held_out)
 
     @property
     def learner_pid(self) -> int | None:
@@ -262,7 +262,7 @@ class Rounds:
     def _begin(self, why: str) -> str:
         state = self.state
         state.round += 1
-        self._data.snapshot(self.round.data)
+        state.held_out = self._data.snapshot(self.round.data)
         state.trained_on = self._data.episodes
         state.attempts, state.approved, state.candidate, state.watched = 0, False, "", []
         return self._enter(Phase.LEARNING, f"round {state.round} begins: {why}")

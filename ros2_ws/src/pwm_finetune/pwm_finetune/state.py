@@ -64,6 +64,8 @@ class State:
     """How often the learner has died in this phase."""
     trained_on: int = 0
     """Episodes there were when the last round began."""
+    held_out: float = 0.2
+    """Share of the round's episodes that judge and never train."""
     candidate: str = ""
     """Name of the bundle that is proposed or watched."""
     approved: bool = False
