@@ -24,6 +24,14 @@ class FlatParameters:
         """Set the gradient of the whole to those of the parameters, in their order."""
         self.whole.grad = _joined(gradients)
 
+    def clip(self, largest: float) -> None:
+        """Scale the gradient down to the norm ``largest`` where it is longer."""
+        assert self.whole.grad is not None
+        norm = torch.nn.utils.get_total_norm([self.whole.grad])
+        # On a GPU to ask would be to wait; on a CPU it saves a pass over memory.
+        if self.whole.is_cuda or norm > largest:
+            torch.nn.utils.clip_grads_with_norm_(self.whole, largest, norm)
+
 
 def _joined(tensors: Sequence[Tensor]) -> Tensor:
     return torch.cat([tensor.reshape(-1) for tensor in tensors])

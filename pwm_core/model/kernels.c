@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // LayerNorm followed by Mish or by SimNorm, forward and backward, on rows of float32.
 //
-// Rows are x[blocks][rows][width]; each block has a gain and a bias of its own. A row comes from
-// memory once and stays in the first-level cache for all that is done to it. The loops are plain C
-// for the compiler to vectorise. Rows are dealt out in `parts`, which run in parallel where the
+// Rows are [blocks][rows][width]; each block has a gain and a bias of its own. Those of x and of its
+// gradient may lie elsewhere: `block_stride` and `row_stride` say where. A row comes from memory
+// once and stays in the first-level cache for all that is done to it. The loops are plain C for the
+// compiler to vectorise. Rows are dealt out in `parts`, which run in parallel where the
 // compiler knows OpenMP; every part has its own sums, so that the result does not depend on that.
 
 #include <string.h>
@@ -125,35 +126,38 @@ static inline void simnorm_back(
 #define DEAL_OUT \
     _Pragma("omp parallel for num_threads(parts) schedule(static, 1)") \
     for (long part = 0; part < parts; part++)
+#define PLACES \
+    const long block = row / rows, own = block * width, at = row * width; \
+    const long x_at = block * block_stride + (row - block * rows) * row_stride;
 #define ROWS_OF_PART \
     long row = blocks * rows * part / parts; row < blocks * rows * (part + 1) / parts; row++
 
 void norm_mish(
-    long parts, long blocks, long rows, long width, float epsilon, const float *x,
+    long parts, long blocks, long rows, long width, long block_stride, long row_stride, float epsilon, const float *x,
     const float *gain, const float *bias, float *y, float *mean, float *scale
 ) {
     DEAL_OUT for (ROWS_OF_PART) {
-        const long at = row * width, own = row / rows * width;
-        normalise(width, epsilon, x + at, gain + own, bias + own, y + at, mean + row, scale + row);
+        PLACES
+        normalise(width, epsilon, x + x_at, gain + own, bias + own, y + at, mean + row, scale + row);
         mish(width, y + at);
     }
 }
 
 void norm_simnorm(
-    long parts, long blocks, long rows, long width, float epsilon, const float *x,
+    long parts, long blocks, long rows, long width, long block_stride, long row_stride, float epsilon, const float *x,
     const float *gain, const float *bias, float *y, float *mean, float *scale, long group,
     float temperature
 ) {
     DEAL_OUT for (ROWS_OF_PART) {
-        const long at = row * width, own = row / rows * width;
-        normalise(width, epsilon, x + at, gain + own, bias + own, y + at, mean + row, scale + row);
+        PLACES
+        normalise(width, epsilon, x + x_at, gain + own, bias + own, y + at, mean + row, scale + row);
         BY_GROUP(simnorm, group, temperature, y + at);
     }
 }
 
 // `given` is the gradient of y, `gradient` becomes that of x; sums[parts][gain, bias][blocks][width].
 void norm_mish_back(
-    long parts, long blocks, long rows, long width, const float *x, const float *gain,
+    long parts, long blocks, long rows, long width, long block_stride, long row_stride, const float *x, const float *gain,
     const float *bias, const float *mean, const float *scale, const float *given,
     float *gradient, float *sums
 ) {
@@ -161,18 +165,18 @@ void norm_mish_back(
         float *gain_sum = sums + part * 2 * blocks * width, *bias_sum = gain_sum + blocks * width;
         memset(gain_sum, 0, 2 * blocks * width * sizeof(float));
         for (ROWS_OF_PART) {
-            const long at = row * width, own = row / rows * width;
+            PLACES
             const float m = mean[row], s = scale[row];
-            mish_back(width, x + at, gain + own, bias + own, m, s, given + at, gradient + at);
+            mish_back(width, x + x_at, gain + own, bias + own, m, s, given + at, gradient + x_at);
             normalise_back(
-                width, x + at, gain + own, m, s, gradient + at, gain_sum + own, bias_sum + own
+                width, x + x_at, gain + own, m, s, gradient + x_at, gain_sum + own, bias_sum + own
             );
         }
     }
 }
 
 void norm_simnorm_back(
-    long parts, long blocks, long rows, long width, const float *x, const float *gain,
+    long parts, long blocks, long rows, long width, long block_stride, long row_stride, const float *x, const float *gain,
     const float *y, const float *mean, const float *scale, const float *given,
     float *gradient, float *sums, long group, float temperature
 ) {
@@ -180,10 +184,10 @@ void norm_simnorm_back(
         float *gain_sum = sums + part * 2 * blocks * width, *bias_sum = gain_sum + blocks * width;
         memset(gain_sum, 0, 2 * blocks * width * sizeof(float));
         for (ROWS_OF_PART) {
-            const long at = row * width, own = row / rows * width;
-            BY_GROUP(simnorm_back, group, temperature, y + at, given + at, gradient + at);
+            PLACES
+            BY_GROUP(simnorm_back, group, temperature, y + at, given + at, gradient + x_at);
             normalise_back(
-                width, x + at, gain + own, mean[row], scale[row], gradient + at,
+                width, x + x_at, gain + own, mean[row], scale[row], gradient + x_at,
                 gain_sum + own, bias_sum + own
             );
         }

@@ -33,10 +33,10 @@ _PARALLEL: tuple[list[str], ...] = (["-fopenmp"], ["-fopenmp-simd"], [])
 """Compilers without OpenMP's library have its vectors at least."""
 _POINTER, _COUNT, _REAL = ctypes.c_void_p, ctypes.c_long, ctypes.c_float
 _ARGUMENTS = {
-    "norm_mish": [*[_COUNT] * 4, _REAL, *[_POINTER] * 6],
-    "norm_simnorm": [*[_COUNT] * 4, _REAL, *[_POINTER] * 6, _COUNT, _REAL],
-    "norm_mish_back": [*[_COUNT] * 4, *[_POINTER] * 8],
-    "norm_simnorm_back": [*[_COUNT] * 4, *[_POINTER] * 8, _COUNT, _REAL],
+    "norm_mish": [*[_COUNT] * 6, _REAL, *[_POINTER] * 6],
+    "norm_simnorm": [*[_COUNT] * 6, _REAL, *[_POINTER] * 6, _COUNT, _REAL],
+    "norm_mish_back": [*[_COUNT] * 6, *[_POINTER] * 8],
+    "norm_simnorm_back": [*[_COUNT] * 6, *[_POINTER] * 8, _COUNT, _REAL],
 }
 
 Kept = tuple[Tensor, Tensor, Tensor]
@@ -91,11 +91,13 @@ def norm_simnorm_back(
     return gradient, _summed(sums)
 
 
-def _sizes(x: Tensor, gain: Tensor) -> tuple[int, int, int, int]:
-    """Return parts, blocks, rows per block, width."""
+def _sizes(x: Tensor, gain: Tensor) -> tuple[int, ...]:
+    """Return parts, blocks, rows per block, width, and from where to where blocks and rows are."""
     width = x.shape[-1]
-    blocks, rows = gain.numel() // width, x.numel() // width
-    return min(torch.get_num_threads(), max(rows, 1)), blocks, rows // blocks, width
+    blocks, all_rows = gain.numel() // width, x.numel() // width
+    rows = all_rows // blocks
+    strides = (rows * width, width) if x.is_contiguous() else x.stride()[:2]
+    return min(torch.get_num_threads(), max(all_rows, 1)), blocks, rows, width, *strides
 
 
 def _pointers(*tensors: Tensor) -> list[int]:
@@ -103,9 +105,10 @@ def _pointers(*tensors: Tensor) -> list[int]:
 
 
 def _forward_arrays(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    x = x.contiguous()
+    if x.dim() != 3 or x.stride(2) != 1:
+        x = x.contiguous()
     mean, scale = x.new_empty(2, *x.shape[:-1]).unbind()
-    return x, torch.empty_like(x), mean, scale
+    return x, x.new_empty(x.shape), mean, scale
 
 
 def _backward_arrays(x: Tensor, given: Tensor, gain: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -22,10 +22,28 @@ def _by_onednn(x: Tensor) -> bool:
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return ``x [n, in] @ weight [in, out] + bias [out]`` without gradient."""
+    """Return ``x [n, in] @ weight [in, out] + bias [out]`` without gradient.
+
+    A ``weight`` of another precision sets that of the product.
+    """
+    if weight.dtype != x.dtype:
+        y = torch.mm(x.to(weight.dtype), weight).to(x.dtype)
+        return y if bias is None else y.add_(bias)
     if _by_onednn(x):
         return torch.ops.mkldnn._linear_pointwise(x, weight.mT, bias, "none", [], "")
     return torch.mm(x, weight) if bias is None else torch.addmm(bias, x, weight)
+
+
+def joint_products(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return :func:`products` of the same ``x [n, in]`` for all members, by one product."""
+    y = product(x, weight.transpose(0, 1).flatten(1), bias.flatten())
+    return y.unflatten(1, (len(weight), -1)).transpose(0, 1)
+
+
+def joint_over_rows(x: Tensor, gradient: Tensor) -> Tensor:
+    """Return :func:`products_over_rows` of the same ``x [n, in]`` for all members."""
+    found = over_rows(x, gradient.transpose(0, 1).flatten(1))
+    return found.unflatten(1, (len(gradient), -1)).transpose(0, 1)
 
 
 def over_rows(x: Tensor, gradient: Tensor) -> Tensor:
