@@ -284,7 +284,7 @@ def _decider(bundle: Bundle) -> Callable[[], object]:
         Safeguards(
             ActionGuard(bundle.action, bundle.control_step), Pose(bundle.action), EmergencyStop()
         ),
-        Audience(lambda _: None, lambda: None, lambda _: None),
+        Audience(lambda _: None, lambda: None, lambda _: None, lambda _: None),
         statistics,
     )
     return lambda: loop._tick(sample, 0.0, fresh=True)

@@ -403,3 +403,31 @@ def test_without_joint_states_a_position_is_not_commanded(
     until(lambda: sum(not action.safe for action in actions) > 5, "actions")
     assert actions[0].sequence < 500, "too late to tell where it came from"
     assert come_from_where_the_joint_is(actions)
+
+
+def test_a_joint_that_does_not_follow_stops_the_robot_where_it_is(
+    make_bundle, start_on_sensors, robot, until, session, ask, actions, health
+) -> None:
+    from std_srvs.srv import SetBool
+
+    make_bundle("policy", (20.0, 0, 0, 0, 0), **careful_arm())
+    start_on_sensors(max_following_error=0.02, following_error_time=0.3)
+    robot("joint_states", joint_state)  # of a joint that never moves
+    until(lambda: session.status.emergency_stop, "the stop")
+    expected = "joint hinge_1 does not follow its command: "
+    assert session.status.reason.startswith(f"emergency stop latched: {expected}")
+    until(lambda: actions[-1].safe, "the safe action")
+    assert actions[-1].values[0] == pytest.approx(FOUND)
+    until(lambda: expected in health(), "the reason in the diagnostics")
+    stopped = actions[-1].sequence
+    assert ask(SetBool, "policy_node/emergency_stop", data=False).success
+    until(lambda: not actions[-1].safe and actions[-1].sequence > stopped, "actions again")
+
+
+def test_following_errors_of_efforts_are_refused(
+    make_bundle, start_on_sensors, session, until
+) -> None:
+    make_bundle("policy", GAIN)
+    start_on_sensors(max_following_error=0.1)
+    until(lambda: session.status.reason.startswith("cannot configure"), "the refusal")
+    assert "no command is a position with a rate" in session.status.reason

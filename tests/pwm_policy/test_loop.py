@@ -14,6 +14,7 @@ from pwm_core.layout import ActionLayout
 from pwm_core.tasks import get_task
 from pwm_export.bundle import Bundle
 from pwm_policy.emergency_stop import EmergencyStop
+from pwm_policy.following import Following
 from pwm_policy.guard import ActionGuard
 from pwm_policy.inbox import Inbox, Sample
 from pwm_policy.loop import (
@@ -63,11 +64,13 @@ class Rig:
         stale_timeout: float,
         action: ActionLayout,
         clock: Clock | None,
+        following: tuple[float, float] | None,
     ) -> None:
         self.slot, self.statistics = PolicySlot(), LoopStatistics()
         self.slot.start(bundle.name, bundle)
         self.commands: list[Command] = []
         self.failures: list[Exception] = []
+        self.lost: list[str] = []
         self.swaps = 0
         self.emergency_stop = EmergencyStop()
         self.watch = Watched()
@@ -80,9 +83,18 @@ class Rig:
             self.slot,
             Inbox(),
             Safeguards(
-                ActionGuard(action, CONTROL_STEP), self.pose, self.emergency_stop, self.watch
+                ActionGuard(action, CONTROL_STEP),
+                self.pose,
+                self.emergency_stop,
+                Following(self.pose, *following) if following else None,
+                self.watch,
             ),
-            Audience(lambda command: self.emit(command), self._swapped, self.failures.append),
+            Audience(
+                lambda command: self.emit(command),
+                self._swapped,
+                self.failures.append,
+                self.lost.append,
+            ),
             self.statistics,
         )
         if clock is not None:
@@ -144,11 +156,12 @@ def start() -> Iterator[Callable[..., Rig]]:
         trigger: str = "observation",
         stale_timeout: float = 30.0,
         clock: Clock | None = None,
+        following: tuple[float, float] | None = None,
         **changes: Any,
     ) -> Rig:
-        """``changes`` of the actuator's contract."""
+        """``changes`` of the actuator's contract; ``following``: limit and patience."""
         action = ActionLayout((replace(ACTION.channels[0], **changes),))
-        rigs.append(Rig(bundle, trigger, stale_timeout, action, clock))
+        rigs.append(Rig(bundle, trigger, stale_timeout, action, clock, following))
         return rigs[-1]
 
     yield make
@@ -375,7 +388,7 @@ def test_a_fast_publisher_does_not_raise_the_rate(
                 "of two clocks": 1.0 + passed + 1000.0 * (number % 2),
             }[stamps],
         )
-        rig.wait(lambda c, count=count: len(rig.commands) > count)  # type: ignore[misc]
+        rig.wait(lambda c, count=count: len(rig.commands) > count)
         policies = [c for c in rig.commands if not c.safe or interpretation == "position"]
         moved = jumps(policies[1:], float(first.values[0])).sum()
         assert moved <= STEP + RATE * (time.monotonic() - began)
@@ -565,6 +578,49 @@ def test_a_landing_that_would_take_too_long_is_cut_short_by_name(
     rig.loop.stop()
     assert rig.loop.short_of_safe == ACTION.names
     assert jumps(rig.commands, -0.9).max() <= 0.25 * CONTROL_STEP + 1e-9
+
+
+def move(rig: Rig, joint: Callable[[float], float]) -> None:
+    """Let the joint be measured where ``joint(command)`` is, with every command."""
+    emit = rig.emit
+
+    def answer(command: Command) -> None:
+        rig.measure(joint(float(command.values[0])))
+        emit(command)
+
+    rig.emit = answer
+
+
+def test_a_joint_that_does_not_follow_is_held_where_it_is(start, right: Bundle) -> None:
+    rig = start(right, "clock", following=(0.3, 0.1), **POSITION)
+    move(rig, lambda _: 2.0)  # where it stays: command -0.75, while the policy wants 1
+    rig.measure(2.0)
+    held = rig.put_until(1, lambda c: c.safe)
+    assert rig.emergency_stop.latched
+    assert held.values == pytest.approx([-0.75]), "at once: it is there already"
+    rig.wait(lambda c: c.sequence > held.sequence)
+    assert rig.lost[0].startswith(f"joint {ACTION.channels[0].joint} does not follow its command")
+    assert rig.emergency_stop.reason == rig.lost[0]
+    later = rig.wait(lambda c: c.sequence > held.sequence + 2)
+    assert (later.safe, float(later.values[0])) == (True, pytest.approx(-0.75))
+    rig.emergency_stop.release()
+    step = rig.loop.inbox.sample.step
+    again = rig.put_until(step + 1, lambda c: c.sequence > held.sequence and not c.safe)
+    assert abs(float(again.values[0]) + 0.75) <= STEP + 1e-9
+    rig.put_until(step + 1000, lambda c: c.safe and c.sequence > again.sequence)
+    rig.loop.stop()
+    assert rig.commands[-1].values == pytest.approx([-0.75]), "a blocked joint is not moved away"
+    assert not rig.loop.short_of_safe
+    assert len(rig.lost) == 2
+
+
+def test_a_joint_that_follows_is_left_alone(start, right: Bundle) -> None:
+    rig = start(right, "clock", following=(0.3, 10.0), **POSITION)
+    move(rig, lambda command: -2.0 * command + 0.5)
+    rig.measure(2.0)
+    rig.put_until(1, lambda c: c.values[0] == 1.0)
+    assert not rig.lost
+    assert not rig.emergency_stop.latched
 
 
 def test_what_training_never_saw_is_named_and_counted_but_never_stops(start, make_bundle) -> None:

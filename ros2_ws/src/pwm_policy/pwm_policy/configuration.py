@@ -13,6 +13,7 @@ from pwm_core.layout import ActionLayout
 from pwm_export.bundle import Bundle
 from pwm_policy import parameters
 from pwm_policy.assembly import ContractError
+from pwm_policy.following import Following
 from pwm_policy.guard import ActionGuard
 from pwm_policy.inputs import INPUTS, Inputs
 from pwm_policy.joint_commands import CommandError
@@ -41,6 +42,8 @@ class Configuration:
     """Limits and rates of this robot."""
     pose: Pose
     """Where its joints are."""
+    following: Following | None
+    """Whether they go where they are sent; None: nobody looks."""
     inputs: Inputs
     """What is observed."""
     outputs: Outputs
@@ -63,6 +66,7 @@ def configure(node: Node, statistics: LoopStatistics, stopping: threading.Event)
     limited = _limited(node, bundle)
     joints = _joint_names(node, bundle)
     pose = Pose(joints.action(limited))
+    following = _following(node, pose)
     outputs = Outputs(node, joints.action(bundle.action), bundle.control_step, stopping)
     source = node.get_parameter("observation_source").value
     try:
@@ -72,7 +76,7 @@ def configure(node: Node, statistics: LoopStatistics, stopping: threading.Event)
         raise
     guard = ActionGuard(limited, bundle.control_step)
     _warn_of_long_ways(node, guard.longest_way * bundle.control_step)
-    return Configuration(registry, first, guard, pose, inputs, outputs)
+    return Configuration(registry, first, guard, pose, following, inputs, outputs)
 
 
 def _policies(node: Node) -> tuple[PolicyRegistry, str]:
@@ -109,6 +113,19 @@ def _joint_names(node: Node, bundle: Bundle) -> JointNames:
     prefix = node.get_parameter("joint_prefix").value
     file = node.get_parameter("joint_names_file").value
     return JointNames(bundle.observation, bundle.action, prefix, Path(file) if file else None)
+
+
+def _following(node: Node, pose: Pose) -> Following | None:
+    """Return who looks after the joints; in a dry run they follow nothing."""
+    limit = float(node.get_parameter("max_following_error").value)
+    if limit == 0.0 or node.get_parameter("dry_run").value:
+        return None
+    if not pose.joints:
+        raise LimitsError(
+            f"max_following_error is {limit:g}, but no command is a position with a rate, whose "
+            "joint could be compared with it; expected 0"
+        )
+    return Following(pose, limit, float(node.get_parameter("following_error_time").value))
 
 
 def _warn_of_long_ways(node: Node, seconds: float) -> None:

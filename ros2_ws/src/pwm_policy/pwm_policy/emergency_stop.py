@@ -20,14 +20,17 @@ class EmergencyStop:
     def __init__(self) -> None:
         self._latched = threading.Event()
         self._leaving = threading.Lock()
+        self.reason = ""
+        """Why it is latched, if nobody asked for it."""
 
     @property
     def latched(self) -> bool:
         """Whether only the safe action may be commanded."""
         return self._latched.is_set()
 
-    def latch(self) -> bool:
+    def latch(self, reason: str = "") -> bool:
         """Latch, and wait for a command on its way; False where that has not left in time."""
+        self.reason = self.reason or reason
         self._latched.set()
         if not self._leaving.acquire(timeout=LEAVING_SECONDS):
             return False
@@ -37,6 +40,7 @@ class EmergencyStop:
     def release(self) -> None:
         """Let policies command again."""
         self._latched.clear()
+        self.reason = ""
 
     @contextlib.contextmanager
     def leaving(self) -> Iterator[bool]:

@@ -65,7 +65,7 @@ class ActionGuard:
 
         ``part`` of a control step, above 0 to 1, passes between them.
         """
-        inside = np.minimum(np.maximum(action, self._low), self._high)
+        inside = self.inside(action)
         values = _within(inside, previous, part * self._step)
         clipped, slowed = (
             bool((np.abs(d) > self._noise).any()) for d in (inside - action, values - inside)
@@ -79,6 +79,10 @@ class ActionGuard:
         ``part`` as in :meth:`limit`.
         """
         return _within(self.rest, previous, part * self._safe_step)
+
+    def inside(self, action: np.ndarray) -> np.ndarray:
+        """Return what is nearest to ``action [A]`` within the limits."""
+        return np.minimum(np.maximum(action, self._low), self._high)
 
     def steps_to_safe(self, previous: np.ndarray) -> float:
         """Return how many control steps :meth:`towards_safe` takes from ``previous [A]``."""

@@ -76,7 +76,8 @@ class Health:
     ) -> str:
         """Return what matters most; ``recent`` counts are those since the last time."""
         if self._emergency_stop.latched:
-            return "emergency stop latched"
+            reason = self._emergency_stop.reason
+            return f"emergency stop latched: {reason}" if reason else "emergency stop latched"
         if configuration is None or loop is None:
             return ""
         return (

@@ -13,6 +13,7 @@ import numpy as np
 
 from pwm_policy.elapsed import Elapsed
 from pwm_policy.emergency_stop import EmergencyStop
+from pwm_policy.following import Following
 from pwm_policy.guard import ActionGuard
 from pwm_policy.inbox import Inbox, Sample
 from pwm_policy.loop_statistics import LoopStatistics
@@ -84,6 +85,8 @@ class Safeguards:
     """Where the joints are that the first command must start from."""
     emergency_stop: EmergencyStop
     """While it is latched only the safe action leaves."""
+    following: Following | None = None
+    """Tells of a joint that is not where it is sent; None: nobody does."""
     watch: Watch | None = None
     """Sees each tick after its command was sent; None: nobody does."""
 
@@ -98,6 +101,8 @@ class Audience:
     """Hears of the first action after each swap."""
     failed: Callable[[Exception], None]
     """Hears of an exception, which has ended the loop."""
+    stopped: Callable[[str], None]
+    """Hears why the loop has latched the emergency stop."""
 
 
 class ControlLoop(threading.Thread):
@@ -124,6 +129,8 @@ class ControlLoop(threading.Thread):
         self._settings, self._slot, self._statistics = settings, slot, statistics
         self._guard, self._pose = safeguards.guard, safeguards.pose
         self._emergency_stop, self._watch = safeguards.emergency_stop, safeguards.watch
+        self._following = safeguards.following
+        self._found: np.ndarray | None = None
         self._audience = audience
         self._stopped = threading.Event()
         self._held: Decision | None = None
@@ -184,13 +191,23 @@ class ControlLoop(threading.Thread):
     @property
     def landing_seconds(self) -> float:
         """How long positions with a rate take from the last command to the safe action."""
-        return self._guard.steps_to_safe(self._sent) * self._settings.control_step
+        steps = 0.0 if self._at_rest else self._guard.steps_to_safe(self._sent)
+        return steps * self._settings.control_step
 
     @property
     def short_of_safe(self) -> tuple[str, ...]:
         """Actuators whose last command is not the safe one."""
         names = self._slot.acting.bundle.action.names
-        return tuple(names[entry] for entry in np.flatnonzero(self._sent != self._guard.rest))
+        return tuple(names[entry] for entry in np.flatnonzero(self._sent != self._rest))
+
+    @property
+    def _rest(self) -> np.ndarray:
+        """The safe action, or where a joint was found that would not go there."""
+        return self._guard.rest if self._found is None else self._found
+
+    @property
+    def _at_rest(self) -> bool:
+        return np.array_equal(self._sent, self._rest)
 
     def _land(self) -> None:
         """Publish the safe action until every position has reached it."""
@@ -200,7 +217,7 @@ class ControlLoop(threading.Thread):
         while True:
             part = self._part_of_step(0.0, time.monotonic())
             self._audience.command(self._safe_command(self.inbox.newest, part))
-            if np.array_equal(self._sent, self._guard.rest) or time.monotonic() > end:
+            if self._at_rest or time.monotonic() > end:
                 return
             time.sleep(self._settings.control_step)
 
@@ -232,6 +249,8 @@ class ControlLoop(threading.Thread):
             stopped = bool(self._pose.joints) and self._emergency_stop.latched
             if self.inbox.ready and measured is not None and not stopped:
                 self._sent, self._placed = measured, True
+                if self._following is not None:
+                    self._following.restart(time.monotonic())
                 return
             seen = self.inbox.wait(seen, 0.5)
 
@@ -255,6 +274,7 @@ class ControlLoop(threading.Thread):
 
     def _tick(self, sample: Sample, now: float, fresh: bool, part: float = 1.0) -> None:
         self._statistics.tick(now)
+        lost = self._look_for_joints(now)
         held = self._watch is not None and self._watch.holds
         stopped = held or self._emergency_stop.latched
         decision = None if stopped else self._decide(sample, now, fresh, part)
@@ -266,12 +286,30 @@ class ControlLoop(threading.Thread):
                 decided_by, values = self._held
                 command = self._command(decided_by, sample, values, safe=False)
             self._audience.command(command)
-        self._returning = command.safe and not np.array_equal(command.values, self._guard.rest)
+        self._returning = command.safe and not self._at_rest
         self.inbox.answered(command.values)
         if self._held is not None and self._slot.acted(decided_by, command.values):
             self._audience.swapped()
         if self._watch is not None:
             self._watch(sample.data, command, fresh)
+        if lost:
+            self._audience.stopped(lost)
+
+    def _look_for_joints(self, now: float) -> str:
+        """Stop the robot where it is when a joint is lost; return why."""
+        if self._following is None:
+            return ""
+        if self._found is not None:
+            if not self._emergency_stop.latched:
+                self._found = None
+                self._following.restart(now)
+            return ""
+        lost = self._following.lost(self._sent, now)
+        if lost:
+            measured = self._pose.command(now - self._settings.stale_timeout)
+            self._found = self._sent if measured is None else self._guard.inside(measured)
+            self._emergency_stop.latch(lost)
+        return lost
 
     def _decide(self, sample: Sample, now: float, fresh: bool, part: float) -> Decision | None:
         """Return what to do about ``sample``, or None when only the safe action is left."""
@@ -314,7 +352,9 @@ class ControlLoop(threading.Thread):
 
     def _safe_command(self, sample: Sample | None, part: float) -> Command:
         self._statistics.count("safe_actions")
-        values = self._guard.towards_safe(self._sent, part)
+        values = self._found
+        if values is None:
+            values = self._guard.towards_safe(self._sent, part)
         return self._command(self._slot.acting, sample, values, safe=True)
 
     def _command(

@@ -172,13 +172,24 @@ class PolicyNode(LifecycleNode):
         assert self._configuration is not None
         self._statistics.clear()
         self._watch.restart()
-        guard, pose = self._configuration.guard, self._configuration.pose
+        configuration = self._configuration
         self._loop = ControlLoop(
             self._loop_settings(),
             self._slot,
-            self._configuration.inputs.open(),
-            Safeguards(guard, pose, self._emergency_stop, self._watch),
-            Audience(self._publish_command, self._on_first_action, self._on_loop_failure),
+            configuration.inputs.open(),
+            Safeguards(
+                configuration.guard,
+                configuration.pose,
+                self._emergency_stop,
+                configuration.following,
+                self._watch,
+            ),
+            Audience(
+                self._publish_command,
+                self._on_first_action,
+                self._on_loop_failure,
+                self._policies.keep_stop,
+            ),
             self._statistics,
             self._sequence,
         )

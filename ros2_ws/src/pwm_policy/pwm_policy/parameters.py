@@ -26,6 +26,8 @@ READ_BY_CONFIGURE = (
     "task",
     "rate",
     "limits_file",
+    "max_following_error",
+    "following_error_time",
     "joint_prefix",
     "joint_names_file",
     "command_interface",
@@ -83,6 +85,7 @@ def declare(node: Node) -> None:
         "YAML file of narrower limits, per actuator any of low, high, rate; empty: the bundle's "
         "alone. Read by `configure`.",
     )
+    _declare_following(node)
     _declare_joint_names(node)
     _declare_outputs(node)
     _declare_inputs(node)
@@ -97,6 +100,26 @@ def declare(node: Node) -> None:
     )
     _declare(
         node, "autostart", True, "Configure and activate when the node starts.", read_only=True
+    )
+
+
+def _declare_following(node: Node) -> None:
+    """Declare when a joint is lost."""
+    _declare(
+        node,
+        "max_following_error",
+        0.0,
+        "A joint that is measured farther than this (rad or m) from its position command for "
+        "`following_error_time` latches the emergency stop, and the robot is held where it is; "
+        "0: off. Read by `configure`.",
+        floating_point_range=[FloatingPointRange(from_value=0.0, to_value=1000.0)],
+    )
+    _declare(
+        node,
+        "following_error_time",
+        0.5,
+        "Seconds that a joint may be farther away than `max_following_error`. Read by `configure`.",
+        floating_point_range=[FloatingPointRange(from_value=0.0, to_value=60.0)],
     )
 
 

@@ -56,6 +56,16 @@ class Pose:
         with self._lock:
             return [joint for joint, (_, arrived) in self._measured.items() if arrived < since]
 
+    def away(self, command: np.ndarray, since: float) -> np.ndarray:
+        """Return how far each of :attr:`joints` is from ``command [A]``, rad or m.
+
+        Infinite for one that was not measured since then.
+        """
+        wanted = self._gear * command[self._entries] + self._offset
+        with self._lock:
+            measured = [p if at >= since else math.inf for p, at in self._measured.values()]
+        return np.abs(wanted - np.array(measured))
+
     def command(self, since: float) -> np.ndarray | None:
         """Return the command ``[A]`` that holds the joints where they are, elsewhere the safe one.
 

@@ -181,6 +181,15 @@ class PolicyServices:
         self.counts["swaps"] += 1
         return previous.name
 
+    def keep_stop(self, reason: str) -> None:
+        """Keep an emergency stop that the loop has latched, and say why."""
+        objection = self._latch.write()
+        said = f"emergency stop latched: {reason}"
+        if objection:
+            said += f"; a new policy node would not know of it: {objection}"
+        self._node.get_logger().error(said)
+        self._announce(said)
+
     def _on_emergency_stop(
         self, request: SetBool.Request, response: SetBool.Response
     ) -> SetBool.Response:
