@@ -81,6 +81,8 @@ class Extract:
     """auto, cpu, cuda, cuda:1 …"""
     compile: bool = False
     """Compile the critics' gradient: on a CPU no gain was measured (docs/performance.md)."""
+    cuda_graph: bool = True
+    """On a GPU: start each iteration as one CUDA graph."""
     json: bool = False
     """Print the table as JSON."""
 
@@ -134,7 +136,11 @@ class Extract:
 
     def _job(self, task: str, config: ExtractionConfig, origin: Path | None = None) -> Job:
         options = ExtractionOptions(
-            self.device, self.compile, self.evaluate_every, self.evaluation_episodes
+            self.device,
+            self.compile,
+            self.evaluate_every,
+            self.evaluation_episodes,
+            cuda_graph=self.cuda_graph,
         )
         return Job(self.world_model, self.data, task, self.out / task, config, options, origin)
 
@@ -145,8 +151,8 @@ class Extract:
             return [jobs[0].run()]
         found: dict[str, Outcome] = {}
         for outcomes in self._groups(jobs, trained):
-            found |= {outcome.task: outcome for outcome in outcomes}
             for outcome in outcomes:
+                found[outcome.task] = outcome
                 print(f"extract: {len(found)}/{len(jobs)} tasks · {outcome}", file=sys.stderr)
         return [found[job.task] for job in jobs]
 
