@@ -51,11 +51,11 @@ class RayPool(Executor):
             ray.init(address=address, **own)
         except (OSError, RuntimeError, ValueError) as error:
             raise ClusterError(
-                f"no Ray cluster at {address!r}: {error}. Start one with `ray start --head`, or "
+                f"no Ray cluster at {address!r} ({error}): start one with `ray start --head`, or "
                 f"give --ray {LOCAL}"
             ) from error
         self._ray, self._prepare, self._gpus = ray, prepare, gpus
-        self._call = ray.remote(_call).options(max_retries=RETRIES, num_cpus=1, num_gpus=gpus)
+        self._call = ray.remote(max_retries=RETRIES, num_cpus=1, num_gpus=gpus)(_call)
 
     @property
     def slots(self) -> int:
