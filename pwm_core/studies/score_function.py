@@ -41,8 +41,7 @@ class ScoreFunction:
         learner.step_actor()
         learner.spread.observe(target, first=iteration == 0)
         states = pair[:-1, :, : self.model.latent]
-        orders = learner.orders(target.numel(), generator)
-        learner.fit_critics(states.flatten(0, 1), target.flatten(), orders)
+        learner.fit_critics(states.flatten(0, 1), target.flatten(), generator)
 
     def ascend(self, z: Tensor, noise: Tensor) -> Tensor:
         """Return the flat gradient of the actor's mean objective, to which nothing is done.
