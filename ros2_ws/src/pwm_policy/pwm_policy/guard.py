@@ -53,6 +53,8 @@ class ActionGuard:
         """The safe action ``[A]``."""
         self._low = np.array([c.low for c in channels])
         self._high = np.array([c.high for c in channels])
+        self.span = self._high - self._low
+        """Widths of the actions' ranges ``[A]``."""
         self._step = np.array([math.inf if c.rate is None else c.rate for c in channels])
         self._step *= control_step
         position = np.array([c.interpretation == "position" for c in channels])

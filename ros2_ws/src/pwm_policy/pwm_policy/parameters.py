@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -85,6 +85,7 @@ def declare(node: Node) -> None:
         "YAML file of narrower limits, per actuator any of low, high, rate; empty: the bundle's "
         "alone. Read by `configure`.",
     )
+    _declare_exploration(node)
     _declare_following(node)
     _declare_joint_names(node)
     _declare_outputs(node)
@@ -100,6 +101,25 @@ def declare(node: Node) -> None:
     )
     _declare(
         node, "autostart", True, "Configure and activate when the node starts.", read_only=True
+    )
+
+
+def _declare_exploration(node: Node) -> None:
+    """Declare the noise that makes recorded actions tell more than the policy's."""
+    _declare(
+        node,
+        "exploration_noise",
+        0.0,
+        "Standard deviation of noise on the policy's actions, as a fraction of their range, inside "
+        "their limits and rates; never on the safe action. 0: none.",
+        floating_point_range=[FloatingPointRange(from_value=0.0, to_value=1.0)],
+    )
+    _declare(
+        node,
+        "exploration_seed",
+        0,
+        "Seed of that noise, drawn anew when the node is activated or either changes.",
+        integer_range=[IntegerRange(from_value=0, to_value=2**31 - 1, step=1)],
     )
 
 
