@@ -92,6 +92,9 @@ def _run(words: tuple[str, ...], verb: EntryPoint, options: list[str]) -> int:
             file=sys.stderr,
         )
         return 2
+    except PwmError as error:  # of a configuration within the verb's own
+        print(f"pwm {' '.join(words)}: {error}", file=sys.stderr)
+        return 2
     try:
         return command.run()
     except PwmError as error:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,8 +31,10 @@ from pwm_core.model.store import TrainedWorldModel
 from pwm_core.pretraining.runner import PretrainingOptions
 from pwm_core.run_directory import RunDirectory
 
+METRICS = "metrics.jsonl"
+"""In the directory of a stage: a line per :data:`EVERY` steps or less, with its ``step``."""
 EVERY = 50
-"""Updates of the model between two lines of its metrics; half as many iterations of the policy."""
+"""Steps between checkpoints, and of the model between lines; the policy's come twice as often."""
 Report = Callable[[str], None]
 """Hears the name of each stage as it begins: world model, policy, gate."""
 
@@ -92,12 +95,26 @@ class Finetuning:
     def run(self, report: Report = lambda stage: None) -> Proposal:
         """Make the candidate and judge it; goes on from where an interrupted run stopped."""
         RunDirectory(self.out, "finetune", self.config, self.lineage)
-        report("world model")
+
+        def begin(stage: str, steps: int, metrics: Path | None) -> None:
+            report(stage)
+            self._note(stage=stage, steps=steps, metrics=metrics and str(metrics))
+
+        config = self.config
+        begin("world model", config.updates, Path("world_model", METRICS))
         new = self._tune_model()
-        report("policy")
+        steps = config.critic_iterations + config.iterations
+        begin("policy", steps, Path("candidate", METRICS))
         candidate = self._tune_policy(new)
-        report("gate")
-        return self._judge(new, candidate)
+        begin("gate", 0, None)
+        proposal = self._judge(new, candidate)
+        self._note(stage="done", accepted=proposal.accepted)
+        return proposal
+
+    def _note(self, **progress: Any) -> None:
+        """Add a line to ``progress.jsonl``: whoever waits for the run reads how far it is."""
+        with open(self.out / "progress.jsonl", "a") as file:
+            file.write(json.dumps({"time": time.time()} | progress) + "\n")
 
     @property
     def _world_model(self) -> Path:
@@ -108,7 +125,11 @@ class Finetuning:
         two_robots(self.trained, self.running.task.name).save(initial)
         config = model_config(self.config, self.old.model.config)
         options = PretrainingOptions(
-            "cpu", compile=False, threads=torch.get_num_threads(), validate_every=EVERY
+            "cpu",
+            compile=False,
+            threads=torch.get_num_threads(),
+            validate_every=EVERY,
+            checkpoint_every=EVERY,
         )
         folder = self._world_model.parent
         tuning = ModelTuning(self.online, self.offline, folder, config, options, initial)
@@ -116,7 +137,8 @@ class Finetuning:
         return tuning.run()
 
     def _tune_policy(self, new: TrainedWorldModel) -> TrainedPolicy:
-        config, options = self.config, ExtractionOptions("cpu", evaluate_every=EVERY // 2)
+        config = self.config
+        options = ExtractionOptions("cpu", evaluate_every=EVERY // 2, checkpoint_every=EVERY)
         tuning = PolicyTuning(
             new, self.online, self.offline, self.out / "candidate", config, options, self.running
         )

@@ -3,12 +3,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from pwm_core.checkpoint import load_checkpoint
 from pwm_core.data.dataset import Dataset, DatasetError, DatasetWriter
 from pwm_core.extraction.config import ExtractionOptions
 from pwm_core.extraction.store import TrainedPolicy
@@ -34,9 +36,18 @@ from pwm_core.finetuning.runner import Finetuning, Sources
 from pwm_core.finetuning.stages import ModelTuning, PolicyTuning, model_config
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.pretraining.runner import PretrainingOptions
+from pwm_core.run_directory import read_metrics
 
 TASK = "cartpole-swingup"
+LONGER = FinetuningConfig(updates=6, transitions=64, horizon=4, iterations=4, critic_iterations=2)
 SMALL = FinetuningConfig(updates=4, transitions=64, horizon=4, iterations=2, critic_iterations=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def checkpoints_every_two_steps() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "EVERY", 2)
+        yield
 
 
 @pytest.fixture
@@ -147,22 +158,72 @@ def test_candidate_and_its_record(sources: Sources, tmp_path: Path) -> None:
     assert set(gate["lineage"]) >= {"running_policy", "running_world_model", "offline_dataset"}
 
 
-def test_interrupted_run_ends_in_the_same_candidate(
-    sources: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class Interrupted(Exception):
+    """What stands for a power cut."""
+
+
+@pytest.mark.parametrize("stage", ["world model", "policy", "gate"])
+def test_a_run_cut_short_anywhere_ends_in_the_same_candidate(
+    sources: Sources, straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
-    straight = Finetuning(sources, tmp_path / "a", SMALL).run()
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
+    """In the midst of training the model, the policy, and before the gate."""
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "verdicts", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            Finetuning(sources, tmp_path / "b", SMALL).run()
-    half = TrainedPolicy.load(tmp_path / "b" / "candidate" / "policy.safetensors")
-    assert "not met its gate" in (rejected(half.record) or "")
-    resumed = Finetuning(sources, tmp_path / "b", SMALL).run()
-    assert resumed.verdicts == straight.verdicts
+        cut(patch, stage)
+        with pytest.raises(Interrupted):
+            Finetuning(sources, tmp_path / "run", LONGER).run()
+    half = tmp_path / "run" / "candidate" / "policy.safetensors"
+    assert half.exists() == (stage == "gate")
+    if stage == "gate":
+        assert "not met its gate" in (rejected(TrainedPolicy.load(half).record) or "")
+    resumed = Finetuning(sources, tmp_path / "run", LONGER).run()
+    expected = json.loads((straight / "gate.json").read_text())["verdicts"]
+    assert [verdict.to_json() for verdict in resumed.verdicts] == expected
+    for file in ("world_model/world_model.safetensors", "candidate/policy.safetensors"):
+        (mine, _), (theirs, _) = (load_checkpoint(f / file) for f in (tmp_path / "run", straight))
+        assert all(torch.equal(mine[name], theirs[name]) for name in mine), file
+
+
+def cut(patch: pytest.MonkeyPatch, stage: str) -> None:
+    """Interrupt a stage after three of its six steps, of which two are in a checkpoint."""
+    if stage == "gate":
+        patch.setattr(runner, "verdicts", lambda *_: interrupt())
+        return
+    owner, name = (ModelTuning, "_update") if stage == "world model" else (PolicyTuning, "advance")
+    original, calls = getattr(owner, name), []
+
+    def step(self, *arguments):
+        calls.append(1)
+        if len(calls) == 4:
+            interrupt()
+        return original(self, *arguments)
+
+    patch.setattr(owner, name, step)
+
+
+def interrupt() -> None:
+    raise Interrupted
+
+
+@pytest.fixture(scope="module")
+def straight(
+    tiny_world_model: Path,
+    tiny_policy: Path,
+    tiny_data: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The run directory of one that nothing interrupted."""
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("straight")
+    Finetuning(Sources(tiny_world_model, tiny_policy, tiny_data, tiny_data), out, LONGER).run()
+    return out
+
+
+def test_progress_can_be_followed(straight: Path) -> None:
+    lines = [json.loads(line) for line in (straight / "progress.jsonl").read_text().splitlines()]
+    assert [line["stage"] for line in lines] == ["world model", "policy", "gate", "done"]
+    assert [line["steps"] for line in lines[:3]] == [6, 6, 0]
+    for line in lines[:2]:
+        assert read_metrics((straight / line["metrics"]).parent)[-1]["step"] == line["steps"]
 
 
 def test_gate_refuses_a_worse_candidate_and_a_worse_model(
