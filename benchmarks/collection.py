@@ -1,22 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One replanning of sampling MPC: ``mujoco.rollout`` against stepping environments in Python."""
+"""Sampling MPC by ``mujoco.rollout`` and episodes side by side, against plain loops in Python.
+
+With ``--threads 2`` ``mujoco.rollout`` simulates plans on so many threads.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
+import mujoco
 import numpy as np
+import torch
 
+from benchmarks.inference import untrained_policy
 from benchmarks.measure import Program, Row, clock_name, function_rows, interleave
 from benchmarks.settings import Settings
 from pwm_core.data.behaviours import Planner, SamplingMpc
+from pwm_core.data.dataset import TaskInfo
+from pwm_core.evaluation.episodes import deterministic, run_episodes
 from pwm_core.tasks import TrueDynamics, get_task
 from pwm_core.tasks.stepped import SteppedDynamics
+from pwm_core.tasks.task import STATE
 
 TASKS = ("cartpole-swingup", "cheetah-run", "walker-walk")
-REFERENCE, PLANNER = "environments in Python", "mujoco.rollout"
+REFERENCE, PLANNER, PHYSICS = "environments in Python", "mujoco.rollout", "mj_step alone"
+ONE_BY_ONE, SIDE_BY_SIDE = "one episode after the other", "side by side (pwm eval)"
+EVALUATED = 10
+"""Episodes of an evaluation, the default of ``pwm eval``."""
 
 
 def plannings(task: str) -> dict[str, Callable[[], np.ndarray]]:
@@ -35,27 +46,76 @@ def plannings(task: str) -> dict[str, Callable[[], np.ndarray]]:
     assert described.make_dynamics is not None
     return {
         REFERENCE: planning(SteppedDynamics(environments, 1)),
-        PLANNER: planning(described.make_dynamics(environments, 1)),
+        PLANNER: planning(described.make_dynamics(environments, torch.get_num_threads())),
+    }
+
+
+def physics(task: str) -> Callable[[], None]:
+    """Return the simulator's steps of one planning and nothing else, on one thread.
+
+    No plan can be judged in less time: only more threads or fewer steps can.
+    """
+    described = get_task(task)
+    planner, environment = Planner.of(described), described.make_single(0)
+    environment.reset(seed=0)
+    model, state = environment.model, environment.state()
+    steps = round(described.control_step / model.opt.timestep)
+    plans = (SamplingMpc.block or 1) * planner.samples
+    shape = plans, planner.horizon, model.nu
+    controls = np.clip(planner.spread * np.random.default_rng(0).standard_normal(shape), -1, 1)
+    data = mujoco.MjData(model)
+
+    def run() -> None:
+        for plan in controls:
+            mujoco.mj_setState(model, data, state, STATE)
+            for control in plan:
+                data.ctrl[:] = control
+                mujoco.mj_step(model, data, nstep=steps)
+
+    return run
+
+
+def evaluations(task: str, episodes: int) -> dict[str, Callable[[], np.ndarray]]:
+    """Return how to find the returns of an untrained policy in the same episodes."""
+    described = get_task(task)
+    policy = deterministic(untrained_policy(TaskInfo.of(described), "tiny").policy)
+
+    def returns(seeds: range) -> np.ndarray:
+        return run_episodes(described, policy, seeds).returns
+
+    return {
+        ONE_BY_ONE: lambda: np.concatenate([returns(range(s, s + 1)) for s in range(episodes)]),
+        SIDE_BY_SIDE: lambda: returns(range(episodes)),
     }
 
 
 def measure(directory: Path, settings: Settings) -> list[Row]:
     """Return a row per task and program."""
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for task in TASKS:
-        ways = plannings(task)
-        programs = {name: Program(plan, settings.calls) for name, plan in ways.items()}
-        seconds = interleave(programs, settings.rounds)
-        for name, own in seconds.items():
-            rows.append(
-                {
-                    "case": task,
-                    "program": name,
-                    f"{clock_name()} ms": 1e3 * float(np.median(own)),
-                    "times reference": float(np.median(seconds[REFERENCE] / own)),
-                }
-            )
+        ways = {**plannings(task), PHYSICS: physics(task)}
+        rows += compared(f"{task}, planning", ways, settings.calls, settings.rounds)
+    for task in TASKS:
+        judged = evaluations(task, min(EVALUATED, settings.episodes))
+        rows += compared(f"{task}, evaluation", judged, 1, min(settings.rounds, 3))
     return rows
+
+
+def compared(
+    case: str, ways: Mapping[str, Callable[[], object]], calls: int, rounds: int
+) -> list[Row]:
+    """Return a row per way; the first is the reference."""
+    seconds = interleave({name: Program(run, calls) for name, run in ways.items()}, rounds)
+    reference = seconds[next(iter(ways))]
+    return [
+        {
+            "case": case,
+            "program": name,
+            f"{clock_name()} ms": 1e3 * float(np.median(own)),
+            "times reference": float(np.median(reference / own)),
+        }
+        for name, own in seconds.items()
+    ]
 
 
 def profiled(directory: Path, settings: Settings) -> list[Row]:

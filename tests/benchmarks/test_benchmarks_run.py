@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from benchmarks.__main__ import BENCHMARKS, main
-from benchmarks.collection import PLANNER, plannings
+from benchmarks.collection import ONE_BY_ONE, PLANNER, SIDE_BY_SIDE, evaluations, plannings
 from benchmarks.collection import REFERENCE as IN_PYTHON
 from benchmarks.extraction import extraction
 from benchmarks.measure import GEMM_SIZE, counted_work, gemm
@@ -95,3 +95,10 @@ def test_an_unknown_benchmark_is_named(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_work_is_counted() -> None:
     assert counted_work(gemm().run) == 2 * GEMM_SIZE**3
+
+
+def test_episodes_side_by_side_earn_what_they_earn_alone() -> None:
+    ways = evaluations("cartpole-swingup", 3)
+    returns = ways[SIDE_BY_SIDE]()
+    assert np.ptp(returns) > 0
+    np.testing.assert_allclose(returns, ways[ONE_BY_ONE](), rtol=1e-4)
