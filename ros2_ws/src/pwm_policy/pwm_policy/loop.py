@@ -13,6 +13,7 @@ import numpy as np
 
 from pwm_policy.elapsed import Elapsed
 from pwm_policy.emergency_stop import EmergencyStop
+from pwm_policy.exploration import Exploration
 from pwm_policy.following import Following
 from pwm_policy.guard import ActionGuard
 from pwm_policy.inbox import Inbox, Sample
@@ -73,6 +74,10 @@ class LoopSettings:
     """Seconds between ticks."""
     stale_timeout: float
     """Age in seconds after which the safe action replaces the held one."""
+    exploration_noise: float = 0.0
+    """Standard deviation of the noise on actions, as a fraction of their range."""
+    exploration_seed: int = 0
+    """Seed of that noise."""
 
 
 @dataclass(frozen=True)
@@ -132,12 +137,13 @@ class ControlLoop(threading.Thread):
         self._following = safeguards.following
         self._found: np.ndarray | None = None
         self._audience = audience
-        self._stopped = threading.Event()
+        self._stopped, self._ticked = threading.Event(), threading.Event()
         self._held: Decision | None = None
         self._sent, self._placed = self._guard.rest, not self._pose.joints
         self._returning = False
         self._elapsed = Elapsed(settings.control_step)
         self._seen = 0
+        self._explore = _exploration(settings)
         self.out_of_range: tuple[str, ...] = ()
         """Entries of the last decision's observation that are outside the training range."""
 
@@ -168,8 +174,15 @@ class ControlLoop(threading.Thread):
         """Let a loop that waits for an observation tick at once: the emergency stop was latched."""
         self.inbox.wake()
 
+    def wait_for_tick(self) -> None:
+        """Return right after the next tick, or when none comes in twice its time."""
+        self._ticked.clear()
+        self._ticked.wait(2.0 * self._settings.control_step)
+
     def drive(self, settings: LoopSettings) -> None:
         """Go on with other settings from the next tick on."""
+        if _exploration(settings) != self._explore:
+            self._explore = _exploration(settings)
         waiting, self._settings = self._settings.trigger == "observation", settings
         if waiting:
             self.inbox.wake()
@@ -324,6 +337,7 @@ class ControlLoop(threading.Thread):
         if not np.isfinite(action).all():
             self._statistics.count("invalid_outputs")
             return None
+        action = self._explore(action, self._guard)
         limited = self._guard.limit(action, self._sent, part)
         if limited.clipped:
             self._statistics.count("limited_actions")
@@ -364,6 +378,10 @@ class ControlLoop(threading.Thread):
         self._sent = values
         step = sample.step if sample else 0
         return Command(policy.name, policy.epoch, self.sequence, step, values, safe)
+
+
+def _exploration(settings: LoopSettings) -> Exploration:
+    return Exploration(settings.exploration_noise, settings.exploration_seed)
 
 
 def _whole_periods(deadline: float, period: float) -> int:

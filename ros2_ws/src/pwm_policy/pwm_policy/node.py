@@ -43,6 +43,8 @@ from pwm_policy.status import Status
 
 SWITCH_SECONDS = 0.0005
 """How long another thread may compute before the control loop has its turn; Python's is 5 ms."""
+DRIVING = {"trigger", "stale_timeout", "exploration_noise", "exploration_seed"}
+"""Parameters that act on a running loop."""
 LAST_WORD_SECONDS = 0.5
 """How long a node that stops waits for the receivers to have its safe action."""
 
@@ -71,7 +73,13 @@ class PolicyNode(LifecycleNode):
         )
         self._status = Status(self, self._slot, self._emergency_stop)
         self._policies = PolicyServices(
-            self, self._slot, self._emergency_stop, latch, self._status.say, self._wake_loop
+            self,
+            self._slot,
+            self._emergency_stop,
+            latch,
+            announce=self._status.say,
+            stopped=self._wake_loop,
+            after_tick=self._wait_for_tick,
         )
         self._watch = Fallback(self, self._slot, self._policies, self._status).watch
         self._health = Health(self, self._emergency_stop, self._statistics, self._watch)
@@ -200,6 +208,8 @@ class PolicyNode(LifecycleNode):
             self.get_parameter("trigger").value,
             self._slot.acting.bundle.control_step,
             float(self.get_parameter("stale_timeout").value),
+            float(self.get_parameter("exploration_noise").value),
+            int(self.get_parameter("exploration_seed").value),
         )
 
     def _stop_loop(self) -> None:
@@ -228,6 +238,11 @@ class PolicyNode(LifecycleNode):
         if self._loop is not None:
             self._loop.wake()
 
+    def _wait_for_tick(self) -> None:
+        loop = self._loop
+        if loop is not None:
+            loop.wait_for_tick()
+
     def _publish_command(self, command: Command) -> None:
         assert self._configuration is not None
         self._configuration.outputs.publish(command, self.get_clock().now().to_msg())
@@ -254,7 +269,7 @@ class PolicyNode(LifecycleNode):
     def _apply_parameters(self, changed: list[Parameter]) -> None:
         """Let a running loop be driven as the parameters say from now on."""
         names = {parameter.name for parameter in changed}
-        if self._loop is None or not names & {"trigger", "stale_timeout"}:
+        if self._loop is None or not names & DRIVING:
             return
         if "trigger" in names:
             self._statistics.clear()  # figures of two triggers say nothing together

@@ -15,9 +15,9 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from std_srvs.srv import SetBool, Trigger
 
+from pwm_policy.beside import Beside
 from pwm_policy.emergency_stop import LEAVING_SECONDS, EmergencyStop
 from pwm_policy.latch_file import LatchFile
-from pwm_policy.loading import LoadService
 from pwm_policy.messages import policy_info
 from pwm_policy.registry import PolicyError, PolicyRegistry
 from pwm_policy.slot import PolicySlot
@@ -33,7 +33,8 @@ class PolicyServices:
 
     ``announce`` publishes the node's status with the reason; ``stopped`` hears when
     ``emergency_stop`` was latched, which it stays whatever the lifecycle does, and with ``latch``
-    from one process to the next.
+    from one process to the next. Lists and loads, which can wait, begin when
+    ``after_tick`` returns.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class PolicyServices:
         latch: LatchFile,
         announce: Callable[[str], None],
         stopped: Callable[[], None],
+        after_tick: Callable[[], None],
     ) -> None:
         self._node, self._slot, self._announce, self._stopped = node, slot, announce, stopped
         self.registry: PolicyRegistry | None = None
@@ -54,17 +56,22 @@ class PolicyServices:
         self.counts: Counter[str] = Counter()
         """``swaps`` and ``refused_swaps`` since the node started."""
         for kind, name, callback in (
-            (ListPolicies, "~/list_policies", self._on_list),
             (SwapPolicy, "~/swap_policy", self._on_swap),
             (Trigger, "~/rollback", self._on_rollback),
             (SetBool, "~/emergency_stop", self._on_emergency_stop),
         ):
             node.create_service(kind, name, self._answer_errors(callback), qos_profile=CALLS)
-        self._loading = LoadService(node, self._answer_errors(self._on_load), CALLS)
+        self._beside = Beside(node, after_tick)
+        for kind, name, callback in (
+            (ListPolicies, "~/list_policies", self._on_list),
+            (LoadPolicy, "~/load_policy", self._on_load),
+        ):
+            self._beside.create_service(kind, name, self._answer_errors(callback), CALLS)
+        self._beside.start()
 
     def close(self) -> None:
-        """Load no more."""
-        self._loading.close()
+        """List and load no more."""
+        self._beside.close()
 
     def _answer_errors(self, callback: Callable) -> Callable:
         """Answer with an error where an exception would end the executor and hang the client."""
@@ -97,7 +104,7 @@ class PolicyServices:
     def _on_load(
         self, request: LoadPolicy.Request, response: LoadPolicy.Response
     ) -> LoadPolicy.Response:
-        """Load on the thread of :class:`LoadService`."""
+        """Load on the thread of :class:`Beside`."""
         registry = self.registry
         try:
             if registry is None:
