@@ -90,14 +90,17 @@ def adapt(
 
     Each round records episodes of whatever acts, proposes a candidate to the running policy, and
     lets it act from then on if the gate accepts it. One that earns less than what ran before it
-    is rolled back as soon as it was watched.
+    is rolled back as soon as it was watched. Called again, it goes on from where it stopped.
     """
     recording = _Recording(task, out / "online", config)
     running, rounds = replace(start, returns=recording.watch(start.policy)), []
     recording.explore(running.policy)
     for number in range(config.rounds):
-        sources = Sources(running.world_model, running.policy, recording.path, offline)
-        proposal = Finetuning(sources, out / f"round{number}", config.finetuning).run()
+        folder = out / f"round{number}"
+        proposal = Proposal.stored(folder)
+        if proposal is None:
+            sources = Sources(running.world_model, running.policy, recording.path, offline)
+            proposal = Finetuning(sources, folder, config.finetuning).run()
         candidate, kept = Policies(proposal.policy, proposal.world_model), False
         if proposal.accepted:
             candidate = replace(candidate, returns=recording.watch(candidate.policy))
@@ -113,7 +116,7 @@ def adapt(
 
 
 class _Recording:
-    """Episodes of the task on the robot, written as they are played."""
+    """Episodes of the task on the robot, written as they are played; none is played twice."""
 
     def __init__(self, task: Task, path: Path, config: AdaptationConfig) -> None:
         self.path, self.episodes = path, 0
@@ -129,21 +132,24 @@ class _Recording:
         for noise in self._config.noise:
             self._play(policy, noise, self._config.exploring)
 
-    def _play(self, policy: Path, noise: float, episodes: int) -> tuple[float, ...]:
-        if not episodes:
-            return ()
-        behaviour = StoredPolicy.open(policy, noise)
-        found = behaviour.collect(self._task, episodes, SEED + self.episodes)
-        for episode in found:
-            self._writer.append(
-                self._task.name,
-                behaviour.name,
-                self.episodes,
-                episode.observation,
-                episode.action,
-                episode.reward,
-                episode.terminated,
-                episode.success,
-            )
-            self.episodes += 1
-        return tuple(float(episode.reward.sum()) for episode in found)
+    def _play(self, policy: Path, noise: float, count: int) -> tuple[float, ...]:
+        """Return the returns of the next ``count`` episodes, the ones there are as they were."""
+        first, self.episodes = self.episodes, self.episodes + count
+        if len(self._writer.episodes) < self.episodes:
+            self._record(StoredPolicy.open(policy, noise), first, count)
+        return tuple(e.total_reward for e in self._writer.episodes[first : self.episodes])
+
+    def _record(self, behaviour: StoredPolicy, first: int, count: int) -> None:
+        present = len(self._writer.episodes) - first
+        for number, episode in enumerate(behaviour.collect(self._task, count, SEED + first)):
+            if number >= present:
+                self._writer.append(
+                    self._task.name,
+                    behaviour.name,
+                    first + number,
+                    episode.observation,
+                    episode.action,
+                    episode.reward,
+                    episode.terminated,
+                    episode.success,
+                )

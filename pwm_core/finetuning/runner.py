@@ -31,6 +31,8 @@ from pwm_core.model.store import TrainedWorldModel
 from pwm_core.pretraining.runner import PretrainingOptions
 from pwm_core.run_directory import RunDirectory
 
+CANDIDATE = Path("candidate", POLICY_FILE)
+WORLD_MODEL = Path("world_model", "world_model.safetensors")
 METRICS = "metrics.jsonl"
 """In the directory of a stage: a line per :data:`EVERY` steps or less, with its ``step``."""
 EVERY = 50
@@ -66,6 +68,15 @@ class Proposal:
         """Whether it passed every check."""
         return all(verdict.passed for verdict in self.verdicts)
 
+    @classmethod
+    def stored(cls, out: Path) -> Proposal | None:
+        """Return what a finished run in ``out`` proposed; ``None`` where none has finished."""
+        if not (out / "gate.json").is_file():
+            return None
+        found = json.loads((out / "gate.json").read_text())["verdicts"]
+        verdicts = [Verdict(**{k: v for k, v in each.items() if k != "passed"}) for each in found]
+        return cls(out / CANDIDATE, out / WORLD_MODEL, verdicts)
+
 
 class Finetuning:
     """One candidate: ``OUT/world_model``, ``OUT/candidate`` and ``OUT/gate.json``."""
@@ -73,7 +84,7 @@ class Finetuning:
     def __init__(self, sources: Sources, out: Path, config: FinetuningConfig) -> None:
         """Read and check everything; ``PwmError`` names what does not belong together."""
         self.out, self.config = out, config
-        if sources.policy.resolve() == (out / "candidate" / POLICY_FILE).resolve():
+        if sources.policy.resolve() == (out / CANDIDATE).resolve():
             raise FinetuningError(f"{out} holds the running policy: choose another directory")
         online = Dataset(sources.online)
         online.validate()
@@ -118,7 +129,7 @@ class Finetuning:
 
     @property
     def _world_model(self) -> Path:
-        return self.out / "world_model" / "world_model.safetensors"
+        return self.out / WORLD_MODEL
 
     def _tune_model(self) -> TrainedWorldModel:
         initial = self.out / "start.safetensors"
@@ -152,7 +163,7 @@ class Finetuning:
             recorded_rewards(self.old, self.online, self.offline, config.gate, config.seed),
             *verdicts(contenders, online, offline, config.horizon, config.gate, config.seed),
         ]
-        proposal = Proposal(self.out / "candidate" / POLICY_FILE, self._world_model, found)
+        proposal = Proposal(self.out / CANDIDATE, self._world_model, found)
         gate: dict[str, Any] = {
             "accepted": proposal.accepted,
             "verdicts": [verdict.to_json() for verdict in found],

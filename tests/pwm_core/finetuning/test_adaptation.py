@@ -81,6 +81,9 @@ def test_whole_rounds_end_with_a_policy_that_was_watched(
     assert len(recorded.episodes) == found.rounds[-1].episodes
     assert [e.seed for e in recorded.episodes] == [*range(len(recorded.episodes))]
     assert len({e.behaviour for e in recorded.episodes}) >= 3  # no noise, and two levels of it
+    before = (tmp_path / "online" / "episodes.jsonl").read_bytes()
+    assert adapt(robot, start, tiny_data, tmp_path, CONFIG) == found  # as a resumed one would
+    assert (tmp_path / "online" / "episodes.jsonl").read_bytes() == before
 
 
 def test_a_worse_candidate_is_rolled_back_and_a_refused_one_never_acts(
