@@ -69,13 +69,19 @@ def generated(topic: Topic, preset: Preset, results: Sequence[Result], plots: Se
         f"## Preset `{preset}`",
         f"    pwm study {topic.name} --preset {preset}",
         f"Measured on {_each([r.date for r in results])} on {_each([r.machine for r in results])}, "
-        f"revision {_each([r.revision[:10] for r in results])}: {len(results)} cells, "
+        f"revision {_each([_short(r.revision) for r in results])}: {len(results)} cells, "
         f"{clock(seconds)} of computing, cells that ran side by side added up.{missing}",
         "Mean over seeds [95 % bootstrap interval over seeds and their episodes].",
         markdown(table_rows(results, topic.columns)),
         *(f"![{name.removesuffix('.png')}]({name})" for name in plots),
     ]
     return "\n\n".join(parts)
+
+
+def _short(revision: str) -> str:
+    """Return the first digits of a commit, and whether the source differed from it."""
+    commit, _, changes = revision.partition("+")
+    return commit[:10] + (" with changes" if changes else "")
 
 
 def _each(values: Sequence[str]) -> str:

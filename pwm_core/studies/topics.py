@@ -11,6 +11,7 @@ from pwm_core.studies.study import Topic
 TOPICS: dict[str, str] = {
     "action-dimensions": "pwm_core.studies.action_dimensions",
     "first-order-vs-zeroth": "pwm_core.studies.first_order_vs_zeroth",
+    "ground-truth-dynamics": "pwm_core.studies.ground_truth_dynamics",
     "finetune": "pwm_core.studies.finetune",
 }
 """Module of each study, which has it as ``TOPIC``."""

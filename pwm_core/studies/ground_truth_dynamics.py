@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same extractor through true dynamics and through a world model of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pwm_core.data.dataset import Dataset
+from pwm_core.evaluation.episodes import deterministic, run_episodes
+from pwm_core.extraction.config import ExtractionConfig, ExtractionOptions
+from pwm_core.extraction.frozen_model import FrozenModel
+from pwm_core.extraction.layer_gradients import output
+from pwm_core.extraction.learner import Learner
+from pwm_core.extraction.reward import training_reward
+from pwm_core.extraction.runner import Extraction
+from pwm_core.extraction.together import Together
+from pwm_core.model.config import WorldModelConfig
+from pwm_core.model.store import TrainedWorldModel
+from pwm_core.studies.analytic_worlds import AnalyticWorld, BallAgainstWall, DoublePendulum
+from pwm_core.studies.drawing import panels, selected
+from pwm_core.studies.gradient_quality import own_quality
+from pwm_core.studies.mujoco_world import mujoco_world
+from pwm_core.studies.study import Column, Figures, Inputs, Result, Setting, Topic
+from pwm_core.studies.true_world import TrueWorld, true_returns
+from pwm_core.studies.world_data import collect, pretrain
+
+ANALYTIC: dict[str, Callable[[], AnalyticWorld]] = {
+    "double-pendulum": DoublePendulum,
+    "ball-against-wall": BallAgainstWall,
+}
+TRUE, MODEL = "true dynamics", "world model"
+
+
+@dataclass(frozen=True)
+class GroundTruthDynamics:
+    """Worlds with gradients of their own, against world models trained on their data."""
+
+    analytic: tuple[str, ...] = ("double-pendulum", "ball-against-wall")
+    """Worlds in closed form; a small world model of each is trained on random actions."""
+    mujoco: tuple[str, ...] = ("cartpole-swingup",)
+    """Tasks of MuJoCo that the world model given knows."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    iterations: int = 300
+    batch: int = 64
+    horizon: int = 16
+    model: WorldModelConfig = field(
+        default_factory=lambda: WorldModelConfig(latent=64, encoder_width=128, width=128)
+    )
+    """World model of the analytic worlds."""
+    updates: int = 1500
+    """Its gradient steps."""
+    episodes: int = 300
+    """Its data."""
+    steps: int = 100
+    """Decisions per episode of an analytic world."""
+    judged: int = 32
+    """Episodes of an analytic world that judge a policy; 10 of a task."""
+    probe_batches: int = 32
+    """Batches whose gradients are compared, at the untrained actor and at the trained one."""
+    landscape_points: int = 401
+    landscape_steps: int = 40
+    """Decisions over which the landscape's return is summed."""
+
+    def settings(self) -> Sequence[Setting]:
+        worlds = (*self.analytic, *self.mujoco)
+        return [
+            {"world": world, "through": through} for world in worlds for through in (TRUE, MODEL)
+        ]
+
+    def measure(self, setting: Setting, seed: int, inputs: Inputs, folder: Path) -> Figures:
+        name = str(setting["world"])
+        world: TrueWorld = ANALYTIC[name]() if name in ANALYTIC else mujoco_world(name)
+        if isinstance(world, AnalyticWorld):
+            inputs = self._learned(name, world, seed, folder)
+        extraction = self._extraction(name, seed, inputs, folder)
+        if setting["through"] == MODEL:
+            model = FrozenModel(extraction.model, [extraction.index])
+        else:
+            model = world
+            extraction.learner = self._learner(world, extraction)
+        before = self._probe(model, extraction)
+        together = Together(model, [extraction.learner])
+        for iteration in range(self.iterations):
+            extraction.iteration = iteration
+            together.update(self._starts(model, extraction)[None], [iteration])
+        after = self._probe(model, extraction)
+        landscape = self._landscape(world, model, extraction)
+        return {
+            "return": self._returns(name, world, model, extraction),
+            "signal_to_noise_before": before,
+            "signal_to_noise_after": after,
+            "wiggles": wiggles(landscape),
+            "largest_jump": largest_jump(landscape),
+            "landscape": landscape,
+        }
+
+    def _learned(self, name: str, world: AnalyticWorld, seed: int, folder: Path) -> Inputs:
+        """Return data of ``world`` and a model trained on it, made where they are missing."""
+        data, out = folder / "data", folder / "world_model"
+        collect(name, world, data, self.episodes, self.steps, seed)
+        return Inputs(data, pretrain(data, out, self.model, self.updates, seed))
+
+    def _extraction(self, name: str, seed: int, inputs: Inputs, folder: Path) -> Extraction:
+        config = ExtractionConfig(
+            iterations=self.iterations,
+            batch=self.batch,
+            horizon=self.horizon,
+            seed=seed,
+            evaluate="model",
+        )
+        trained = TrainedWorldModel.load(inputs.world_model, torch.device("cpu"))
+        dataset = Dataset(inputs.data)
+        return Extraction(trained, dataset, name, folder, config, ExtractionOptions("cpu"))
+
+    def _learner(self, world: TrueWorld, extraction: Extraction) -> Learner:
+        """Return a learner on observations instead of latents, all else the same."""
+        info, config = extraction.info, extraction.config
+        episodes = extraction.dataset.of_task(info.name)
+        earned = [extraction.dataset.reward[e.start + 1 : e.rows.stop] for e in episodes]
+        reward = training_reward(config, np.concatenate(earned), info.discount, 1.0)
+        device = torch.device("cpu")
+        return Learner(world.latent, world.actions, info.discount, reward, config, device)
+
+    @torch.no_grad()
+    def _starts(self, model: FrozenModel, extraction: Extraction) -> Tensor:
+        """Return states ``[batch, latent]`` that the extraction's iteration starts from."""
+        return self._encoded(model, extraction, extraction.start_observations())
+
+    def _encoded(self, model: FrozenModel, extraction: Extraction, observation: Tensor) -> Tensor:
+        if isinstance(model, TrueWorld):
+            return observation
+        task = torch.full((len(observation),), extraction.index)
+        return extraction.model.encode(extraction.padded(observation), task)
+
+    def _probe(self, model: FrozenModel, extraction: Extraction) -> float:
+        """Return the signal to noise of the actor's gradient from one batch."""
+        learner = extraction.learner.twin()
+        together, found = Together(model, [learner]), []
+        for batch in range(self.probe_batches):
+            extraction.iteration = 1_000_000 + batch
+            z = self._starts(model, extraction)
+            noise = learner.noise(len(z), learner.generator(extraction.iteration))
+            found += together.ascend(z[None], noise[:, None])
+        return own_quality(torch.stack(found))[1]
+
+    @torch.no_grad()
+    def _landscape(
+        self, world: TrueWorld, model: FrozenModel, extraction: Extraction
+    ) -> list[float]:
+        """Return what ``model`` says is earned along the world's line, ``landscape_points``."""
+        observation, action = world.line(torch.linspace(0, 1, self.landscape_points))
+        z = self._encoded(model, extraction, observation)
+        spare = model.actions - action.shape[1]
+        total = torch.zeros(len(z))
+        for _ in range(self.landscape_steps):
+            pair = torch.cat([z, torch.nn.functional.pad(action, (0, spare))], 1)[None]
+            total += model.reward(pair)[0]
+            z = output(model.dynamics, pair)[0]
+        return total.tolist()
+
+    def _returns(
+        self, name: str, world: TrueWorld, model: FrozenModel, extraction: Extraction
+    ) -> list[float]:
+        """Return what the policy earns in the true world, episode by episode."""
+        through_model = not isinstance(model, TrueWorld)
+        policy = extraction.policy() if through_model else extraction.learner.actor
+        if isinstance(world, AnalyticWorld):
+            starts = world.starts(self.judged, torch.Generator().manual_seed(12345))
+            return true_returns(world, policy, starts, self.steps).tolist()
+        task = mujoco_world(name).task
+        return run_episodes(task, deterministic(policy), range(10)).returns.tolist()
+
+    def draw(self, results: Sequence[Result]) -> Mapping[str, Figure]:
+        worlds = (*self.analytic, *self.mujoco)
+        figure, axes = panels(2 * len(worlds), 2)
+        for row, world in enumerate(worlds):
+            of_world = ANALYTIC[world]() if world in ANALYTIC else mujoco_world(world)
+            for axis, through in zip(axes[2 * row : 2 * row + 2], (TRUE, MODEL), strict=True):
+                for result in selected(results, world=world, through=through):
+                    heights = result.figures["landscape"]
+                    axis.plot(np.linspace(0, 1, len(heights)), heights, lw=0.9)
+                axis.set_title(f"{world}, {through}", fontsize=9)
+                axis.set_xlabel(of_world.line_name, fontsize=8)
+                axis.set_ylabel(f"return of {self.landscape_steps} decisions", fontsize=8)
+        return {"landscapes": figure}
+
+
+def wiggles(heights: Sequence[float]) -> float:
+    """Return the way up and down along ``heights`` over their range: 1 where it only rises."""
+    steps = np.abs(np.diff(heights))
+    return float(steps.sum() / max(np.ptp(heights), 1e-12))
+
+
+def largest_jump(heights: Sequence[float]) -> float:
+    """Return the largest step between neighbours over the range of ``heights``."""
+    return float(np.abs(np.diff(heights)).max() / max(np.ptp(heights), 1e-12))
+
+
+TOPIC = Topic(
+    "ground-truth-dynamics",
+    "Is a regularised world model a better landscape for first-order extraction than the true "
+    "dynamics? The same extractor works through both: a double pendulum and a ball against a wall "
+    "in closed form (the paper's teaching cases), and MuJoCo through its own derivatives "
+    "(`mjd_transitionFD`). Policies are judged in the true world.",
+    (
+        Column("return", "return in the true world"),
+        Column("signal_to_noise_before", "signal to noise, untrained actor"),
+        Column("signal_to_noise_after", "signal to noise, trained actor"),
+        Column("wiggles", "landscape: way over range"),
+        Column("largest_jump", "landscape: largest step over range"),
+    ),
+    {
+        "quick": GroundTruthDynamics(),
+        "full": GroundTruthDynamics(
+            mujoco=("cartpole-swingup", "cheetah-run"),
+            seeds=(0, 1, 2, 3, 4),
+            iterations=1000,
+            updates=5000,
+            episodes=1000,
+        ),
+    },
+    reads_data=True,
+    reads_world_model=True,
+)

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data of worlds that are no simulator's: episodes of random actions, and a model trained on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from pwm_core.data.dataset import Dataset, DatasetWriter, TaskInfo
+from pwm_core.layout import ActionChannel, ActionLayout, ObservationChannel, ObservationLayout
+from pwm_core.model.config import WorldModelConfig
+from pwm_core.pretraining.loss import LossWeights
+from pwm_core.pretraining.runner import Pretraining, PretrainingConfig, PretrainingOptions
+from pwm_core.sources import WHOLE_OBSERVATION
+from pwm_core.studies.analytic_worlds import STEP, AnalyticWorld
+from pwm_core.tasks.task import discount
+
+HOLD = 4
+"""Decisions that a random action is held: faster changes average out."""
+WORLD_MODEL = "world_model.safetensors"
+
+
+def task_info(name: str, world: AnalyticWorld, steps: int) -> TaskInfo:
+    """Describe ``world`` as a dataset does, with episodes of so many ``steps``."""
+    topic = WHOLE_OBSERVATION.topic
+    observed = [
+        ObservationChannel(f"entry_{i}", "1", topic, f"entry_{i}", "value")
+        for i in range(world.latent)
+    ]
+    driven = [
+        ActionChannel(f"action_{i}", f"joint_{i}", "effort", "1", -1.0, 1.0, 0.0)
+        for i in range(world.actions)
+    ]
+    layouts = ObservationLayout(tuple(observed)), ActionLayout(tuple(driven))
+    return TaskInfo(name, "analytic", name, *layouts, STEP, steps, discount(steps))
+
+
+@torch.no_grad()
+def collect(
+    name: str, world: AnalyticWorld, path: Path, episodes: int, steps: int, seed: int
+) -> None:
+    """Write ``episodes`` of uniformly random actions, each held for a while, to ``path``."""
+    generator = torch.Generator().manual_seed(seed)
+    observation = [world.starts(episodes, generator)]
+    held = 2 * torch.rand(-(-steps // HOLD), episodes, world.actions, generator=generator) - 1
+    action = held.repeat_interleave(HOLD, 0)[:steps]
+    reward = []
+    for a in action:
+        reward.append(world.earned(observation[-1], a))
+        observation.append(world.next(observation[-1], a))
+    seen, earned = torch.stack(observation, 1).numpy(), torch.stack(reward, 1).numpy()
+    writer = DatasetWriter(path, [task_info(name, world, steps)])
+    for i in range(len(writer.episodes), episodes):
+        writer.append(name, "random", i, seen[i], action[:, i].numpy(), earned[i])
+
+
+def pretrain(data: Path, out: Path, model: WorldModelConfig, updates: int, seed: int) -> Path:
+    """Train ``model`` on ``data`` as ``pwm pretrain`` does; return its file."""
+    config = PretrainingConfig(
+        model=model,
+        weights=LossWeights(),
+        updates=updates,
+        transitions=1024,
+        horizon=16,
+        curriculum=((0.5, 4), (0.25, 8)),
+        learning_rate=1e-3,
+        encoder_rate=0.3,
+        clip=1.0,
+        betas=(0.9, 0.95),
+        held_out=0.1,
+        seed=seed,
+    )
+    options = PretrainingOptions("cpu", threads=1)
+    Pretraining(Dataset(data), out, config, options).run()
+    return out / WORLD_MODEL
