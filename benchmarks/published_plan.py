@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the published data sets would take, from formulas that ``docs/scaling.md`` explains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.measure import Row
+
+FLOAT = 4
+"""Bytes of a number."""
+WINDOWS, HORIZON = 1024, 16
+"""Of an update, as published."""
+UPDATES = 10_000_000
+"""TD-MPC2's default number of updates."""
+AUTHORS_SECONDS = 14 * 24 * 3600
+"""Two weeks on an RTX 3090 for mt30 at 48M, by the README of PWM's code."""
+EPISODE_IN_MEMORY = 46 + 40
+"""Bytes of an episode: in the table (docs/data.md), and five arrays of the sampler."""
+GPU_RATES = {"H200, 30 % of 790 TFLOP/s in bfloat16": 0.3 * 790e12}
+"""Assumed FLOP/s: no GPU was measured."""
+
+
+@dataclass(frozen=True)
+class PublishedData:
+    """A data set of TD-MPC2."""
+
+    name: str
+    rows: int
+    """Observations on disk, one more than decisions per episode."""
+    decisions: int
+    """Per episode."""
+    observations: int
+    """Of the widest task, as wide as all are stored."""
+    actions: int
+    tasks: int
+
+    @property
+    def episodes(self) -> int:
+        return self.rows // (self.decisions + 1)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row: observation, action and reward."""
+        return FLOAT * (self.observations + self.actions + 1)
+
+    @property
+    def batch_bytes(self) -> int:
+        """Bytes that the windows of an update are read from."""
+        observed = (HORIZON + 1) * self.observations
+        return FLOAT * WINDOWS * (observed + HORIZON * (self.actions + 1))
+
+
+DATA = (
+    PublishedData("mt30", 345_690_000, 500, 24, 6, 30),
+    PublishedData("mt80", 550_450_000, 100, 39, 6, 80),
+)
+
+
+def data_rows() -> list[Row]:
+    """Return what each data set takes on disk, in memory and from the disk per update."""
+    return [
+        {
+            "data": data.name,
+            "million rows": data.rows / 1e6,
+            "episodes": data.episodes,
+            "arrays, GB": data.rows * data.row_bytes / 1e9,
+            "in memory, MB": data.episodes * EPISODE_IN_MEMORY / 1e6,
+            "updates per epoch": data.episodes // WINDOWS,
+            "read per update, MB": data.batch_bytes / 1e6,
+            "read for all updates, TB": UPDATES * data.batch_bytes / 1e12,
+        }
+        for data in DATA
+    ]
+
+
+def training_rows(updates: Sequence[Row]) -> list[Row]:
+    """Return how long ``UPDATES`` take for the largest model of ``updates``, machine by machine.
+
+    ``updates`` are rows of the benchmark. The work of an update grows with its transitions, and
+    hardly depends on the widths of observations.
+    """
+    largest = max(updates, key=lambda row: (row["parameters"], -row["transitions"]))
+    work = 1e9 * largest["GFLOP"] * WINDOWS * HORIZON / largest["transitions"]
+    rates = {"this machine, one thread": 1e9 * largest["GFLOP/s"]}
+    rates["RTX 3090, the authors' two weeks"] = UPDATES * work / AUTHORS_SECONDS
+    gradients = FLOAT * largest["parameters"]
+    return [
+        {
+            "model": largest["size"],
+            "machine": machine,
+            "TFLOP per update": work / 1e12,
+            "TFLOP/s": rate / 1e12,
+            "updates/s": rate / work,
+            "hours": UPDATES * work / rate / 3600,
+            "sampler, MB/s": DATA[-1].batch_bytes / 1e6 * rate / work,
+            "gradients between ranks, MB per update": gradients / 1e6,
+        }
+        for machine, rate in (rates | GPU_RATES).items()
+    ]
