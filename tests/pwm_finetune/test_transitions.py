@@ -171,7 +171,7 @@ def test_what_is_not_finite_is_left_out(where: str) -> None:
         change: dict[str, object] = {}
         change |= {"data": np.array([20, math.nan])} if where == "observation" else {}
         change |= {"reward": math.nan} if where == "reward" else {}
-        messages[place] = dataclasses.replace(messages[place], **change)  # type: ignore[arg-type]
+        messages[place] = dataclasses.replace(messages[place], **change)
     heard = Heard().all(messages)
     assert heard.lengths == {"observation": [18, 20], "reward": [18, 21], "action": [19, 20]}[where]
     for stretch in heard.stretches:
@@ -206,7 +206,7 @@ def test_a_reward_function_replaces_the_messages_rewards() -> None:
 def test_a_terminal_state_is_marked() -> None:
     messages = episodes(2, 40)
     place = sees(messages, 41)
-    messages[place] = dataclasses.replace(messages[place], terminated=True, truncated=False)  # type: ignore[arg-type]
+    messages[place] = dataclasses.replace(messages[place], terminated=True, truncated=False)
     assert [s.terminated for s in Heard().all(messages).stretches] == [True, False]
 
 

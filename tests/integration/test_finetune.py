@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Online fine-tuning sabotaged: whatever the learner does, the robot keeps a policy that works.
+
+Simulator, policy node and fine-tuning node are real; the learner is a script that fails as told.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pwm_core.data.dataset import Dataset
+from pwm_core.files import sha256
+
+TASK = "cartpole-balance"
+WORSE = (-0.3, 0.0, -3.0, -0.4, -0.8)
+"""Feedback that throws the pole over."""
+SCRIPT = Path(__file__).with_name("scripted_learner.py")
+
+
+class Finetuning:
+    """A fine-tuning node as a test sees it."""
+
+    def __init__(self, session: Any, ask: Any, until: Any, listen: Any) -> None:
+        from rclpy.qos import QoSDurabilityPolicy, QoSProfile
+        from std_msgs.msg import String
+
+        latched = QoSProfile(depth=20, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+        self.session, self._ask, self._until = session, ask, until
+        self._states = listen(String, "finetune_node/state", latched)
+        self._verdicts = listen(String, "finetune_node/verdict", latched)
+        self.process: Any = None
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return json.loads(self._states[-1].data) if self._states else {}
+
+    @property
+    def verdicts(self) -> list[str]:
+        return [json.loads(message.data)["verdict"] for message in self._verdicts]
+
+    @property
+    def last_verdict(self) -> dict[str, Any]:
+        return json.loads(self._verdicts[-1].data)
+
+    def until(self, **wanted: Any) -> None:
+        def holds() -> bool:
+            return all(self.state.get(name) == value for name, value in wanted.items())
+
+        self._until(holds, f"{wanted}; fine-tuning is {self.state}")
+
+    def forget(self) -> None:
+        """Wait for a state that is published from now on."""
+        self._states.clear()
+
+    def ask(self, service: str) -> Any:
+        from std_srvs.srv import Trigger
+
+        return self._ask(Trigger, f"finetune_node/{service}")
+
+
+@pytest.fixture
+def finetuning(
+    start: Any,
+    start_bridge: Any,
+    start_policy: Any,
+    session: Any,
+    ask: Any,
+    until: Any,
+    listen: Any,
+    make_bundle: Any,
+    tiny_data: Path,
+    tmp_path: Path,
+) -> Callable[..., Finetuning]:
+    """Start a robot that balances, and fine-tuning with a learner that does as ``plan`` says."""
+
+    def make(plan: dict[str, list[str]] | None = None, **parameters: Any) -> Finetuning:
+        world_model = tmp_path / "world_model.safetensors"
+        policy = tmp_path / "policy.safetensors"
+        if plan is not None:
+            for file in (world_model, policy):
+                file.write_text(f"the running {file.stem}")
+            make_bundle(TASK, provenance={"world_model": sha256(world_model)})
+            start_bridge(mode="lockstep")
+            start_policy(trigger="observation", policy=TASK)
+            (tmp_path / "plan.json").write_text(json.dumps(plan))
+        found = Finetuning(session, ask, until, listen)
+        given = {
+            "task": TASK,
+            "policy": str(policy),
+            "world_model": str(world_model),
+            "offline": str(tiny_data),
+            "directory": str(tmp_path / "online"),
+            "policy_dir": str(tmp_path / "policies"),
+            "learner": f"{sys.executable} {SCRIPT} {tmp_path / 'plan.json'}",
+            "episodes_per_round": 2,
+            "held_out_every": 2,
+            "watch_episodes": 2,
+            "baseline_episodes": 3,
+            "retries": 1,
+        }
+        found.process = start("pwm_finetune", "finetune_node", **(given | parameters))
+        return found
+
+    return make
+
+
+@pytest.fixture
+def candidate(make_bundle: Any, tmp_path: Path) -> Callable[[Any], str]:
+    """Make a bundle outside of the policy directory and return its path."""
+
+    def make(gain: Any) -> str:
+        path = make_bundle("made", gain, provenance={})
+        target = tmp_path / TASK / f"{len(list(tmp_path.glob(f'{TASK}/*')))}.onnx"
+        target.parent.mkdir(exist_ok=True)
+        return str(path.rename(target))
+
+    return make
+
+
+def acting(session: Any) -> str:
+    return session.status.policy
+
+
+def test_a_worse_candidate_is_rolled_back_and_never_proposed_again(
+    finetuning, candidate, session, until, tmp_path
+) -> None:
+    """Its gate was deceived; the node is killed and started again while it is watched."""
+    plan = {"finetune": ["pass", "hang"], "export": [candidate(WORSE)]}
+    found = finetuning(plan, watch_episodes=3)
+    until(lambda: acting(session) == f"{TASK}_round_0001", "the candidate to act")
+    found.until(phase="watching")
+    os.kill(found.process.pid, signal.SIGKILL)
+    found.process.wait()
+    found.forget()
+    again = finetuning(None, watch_episodes=3)
+    again.until(candidate=f"{TASK}_round_0001")
+    until(lambda: acting(session) == TASK, "the policy before")
+    again.until(refused=1)
+    trial = again.last_verdict["trial"]
+    assert again.verdicts[-1] == "rolled back"
+    assert trial["mean"] < trial["bound"] <= trial["mean_before"]
+    assert len(trial["returns"]) == 3
+    (line,) = (tmp_path / "online" / "rejected.jsonl").read_text().splitlines()
+    candidate_file = tmp_path / "online" / "round_0001" / "run" / "candidate"
+    assert json.loads(line)["policy_sha256"] == sha256(candidate_file / "policy.safetensors")
+    again.until(round=2)  # life goes on
+
+
+def test_a_learner_killed_in_the_middle_of_the_export_goes_on(
+    finetuning, candidate, session, until, tmp_path
+) -> None:
+    """It then makes a candidate as good as the running policy, which waits for the operator."""
+    plan = {"finetune": ["pass", "hang"], "export": ["half", candidate((0.31, 0, 3, 0.4, 0.8))]}
+    found = finetuning(plan, auto_approve=False)
+    found.until(phase="proposed")
+    assert acting(session) == TASK
+    assert not list((tmp_path / "policies").glob("*round*"))
+    assert found.verdicts == ["passed the gate"]
+    assert found.ask("approve").success
+    until(lambda: acting(session) == f"{TASK}_round_0001", "the candidate to act")
+    found.until(accepted=1)
+    assert found.verdicts[-1] == "stays"
+    assert found.state["bundle"] == f"{TASK}_round_0001"
+    assert found.ask("rollback").success
+    until(lambda: acting(session) == TASK, "the policy before")
+    found.until(bundle=TASK, refused=1)
+
+
+def test_a_learner_that_dies_for_good_leaves_everything_as_it_is(
+    finetuning, session, until, listen, tmp_path
+) -> None:
+    from pwm_interfaces.msg import Action
+
+    before = {p.name: sha256(p) for p in (tmp_path / "policies").glob("*")}
+    found = finetuning({"finetune": ["pass"], "export": ["die"]})
+    found.until(phase="failed")
+    assert "2 times" in found.state["reason"]
+    assert found.verdicts == ["failed"]
+    assert session.status.policy_epoch == 1
+    after = {p.name: sha256(p) for p in (tmp_path / "policies").glob("*")}
+    assert {**after, **before} == after
+    assert set(after) - set(before) <= {f"{TASK}.onnx"}
+    actions = listen(Action, "action")
+    until(lambda: len(actions) > 50, "the policy to act on")
+    assert not any(action.safe for action in actions)
+    assert found.ask("start").success
+    found.until(phase="failed", round=2)  # tried again with the episodes of now
+
+
+def test_a_refusal_by_the_gate_and_one_by_the_policy_node(
+    finetuning, candidate, make_bundle, session, until, tmp_path
+) -> None:
+    other_rate = make_bundle("slow", provenance={}, control_step=0.5)
+    target = Path(candidate(WORSE)).with_name("slow.onnx")
+    plan = {"finetune": ["refuse", "pass", "hang"], "export": [str(other_rate.rename(target))]}
+    found = finetuning(plan)
+    found.until(refused=2)
+    assert found.verdicts == ["refused", "passed the gate", "refused"]
+    assert "control step is 0.5 s" in found.last_verdict["reason"]
+    assert session.status.policy_epoch == 1
+
+
+def test_pause_stop_and_what_does_not_fit(finetuning, session, until, tmp_path) -> None:
+    found = finetuning({"finetune": ["hang"], "export": ["hang"]})
+    found.until(phase="learning")
+    learner = 0
+
+    def learns() -> bool:
+        nonlocal learner
+        figures = session.diagnostics.get("finetune_node", {})
+        learner = int(figures.get("learner_pid") or 0)
+        return learner > 0
+
+    until(learns, "the learner")
+    assert os.getpriority(os.PRIO_PROCESS, learner) == 19
+    assert found.ask("pause").success
+    until(lambda: not Path(f"/proc/{learner}").exists(), "the learner to end")
+    found.until(mode="paused", phase="learning")
+    assert not found.ask("propose_now").success
+    assert not found.ask("approve").success
+    assert not found.ask("rollback").success
+    assert found.ask("start").success
+    until(lambda: learns() and Path(f"/proc/{learner}").exists(), "the learner again")
+    assert found.ask("stop").success
+    found.until(mode="stopped", phase="gathering")
+    assert session.status.policy_epoch == 1
+    for name in ("training", "held_out"):
+        Dataset(tmp_path / "online" / "data" / name).validate()
+
+
+def test_another_world_model_than_the_policys_stops_before_it_begins(
+    finetuning, tiny_world_model, session, until
+) -> None:
+    found = finetuning({"finetune": ["pass"], "export": ["die"]}, world_model=str(tiny_world_model))
+    found.until(mode="stopped")
+    assert "name the one it came from" in found.state["reason"]
+    assert found.state["round"] == 0

@@ -1,0 +1,366 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rounds with a learner that is a script and a policy node that is made up; no ROS."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pwm_core.data.dataset import TaskInfo
+from pwm_core.tasks import get_task
+from pwm_finetune import rounds as rounds_module
+from pwm_finetune.data import Bounds, OnlineData
+from pwm_finetune.learner import LearnerSettings
+from pwm_finetune.rounds import Rounds, RoundSettings
+from pwm_finetune.state import Mode, Phase, State, StateError
+from pwm_finetune.transitions import Outcome, Stretch
+
+TASK = "cartpole-balance"
+CANDIDATE = f"{TASK}_round_0001"
+SCRIPT = Path(__file__).parents[1] / "integration" / "scripted_learner.py"
+GOOD = [500.0, 498.0, 502.0]
+
+
+@dataclass
+class Answered:
+    success: bool = True
+    message: str = ""
+    answered: bool = True
+
+
+class Request:
+    def __init__(self, answer: Answered) -> None:
+        self._answer = answer
+
+    def answer(self) -> Answered:
+        return self._answer
+
+
+class PolicyNode:
+    """Does as it is asked at once, unless told otherwise."""
+
+    def __init__(self) -> None:
+        self.acting, self.stopped = TASK, False
+        self.asked: list[tuple[str, str]] = []
+        self.answer = Answered()
+        self.deaf = False
+
+    def load(self, name: str) -> Request:
+        self.asked.append(("load", name))
+        return Request(self.answer)
+
+    def swap(self, name: str, blend_seconds: float) -> Request:
+        self.asked.append(("swap", name))
+        if self.answer.success and not self.deaf:
+            self.acting = name
+        return Request(self.answer)
+
+
+class Rig:
+    """A run directory, what serves it, and what it said."""
+
+    def __init__(self, directory: Path, bundle: Path) -> None:
+        self.directory, self.bundle = directory, bundle
+        self.node = PolicyNode()
+        self.verdicts: list[dict[str, Any]] = []
+        (directory / "policies").mkdir()
+        self.settings = RoundSettings(
+            directory=directory,
+            policy_dir=directory / "policies",
+            offline=directory,
+            task=TASK,
+            episodes=2,
+            watch=2,
+            before=3,
+            auto_approve=True,
+            retries=2,
+            blend_seconds=0.0,
+        )
+        for name in ("policy", "world_model"):
+            (directory / name).write_text(name)
+
+    def begin(self, finetune: list[str], export: list[str], **changes: Any) -> Rounds:
+        plan = {
+            "finetune": finetune,
+            "export": [e.replace("GOOD", str(self.bundle)) for e in export],
+        }
+        (self.directory / "plan.json").write_text(json.dumps(plan))
+        return self.rounds(**changes)
+
+    def rounds(self, **changes: Any) -> Rounds:
+        """Return rounds that go on from the state file, or begin."""
+        file = self.directory / "state.json"
+        policy, model = (str(self.directory / n) for n in ("policy", "world_model"))
+        fresh = State(Mode.RUNNING, TASK, policy, model, "origin", before=list(GOOD))
+        state = State.load(file) if file.exists() else fresh
+        self.data = OnlineData(
+            self.directory / "data", TaskInfo.of(get_task(TASK)), Bounds(1e9, True, 2)
+        )
+        command = (sys.executable, str(SCRIPT), str(self.directory / "plan.json"))
+        learner = LearnerSettings(command, "", (), (), False, 60.0)
+        settings = replace(self.settings, **changes)
+        return Rounds(
+            settings, learner, state, self.data, self.node, self.verdicts.append, lambda: None
+        )
+
+    def record(self, count: int = 2) -> None:
+        for episode in range(count):
+            observation = np.zeros((21, 5), np.float32)
+            action = np.zeros((20, 1), np.float32)
+            self.data.add(Stretch(episode, TASK, observation, action, np.ones(20), False))
+
+    @property
+    def said(self) -> list[str]:
+        return [verdict["verdict"] for verdict in self.verdicts]
+
+
+def until(rounds: Rounds, *phases: Phase) -> None:
+    """Step until a phase is reached."""
+    deadline = time.monotonic() + 60
+    while rounds.state.phase not in phases:
+        assert time.monotonic() < deadline, rounds.state
+        rounds.step()
+        time.sleep(0.01)
+
+
+def earn(rounds: Rounds, policy: str, *totals: float) -> None:
+    for total in totals:
+        rounds.heard(Outcome(policy, 1, total, 20))
+        rounds.step()
+
+
+@pytest.fixture
+def rig(tmp_path: Path, make_bundle: Callable[..., Path]) -> Rig:
+    bundle = make_bundle("made", provenance={}, parity={"max_abs_error": 1e-6})
+    (tmp_path / "policies").rename(tmp_path / TASK)
+    return Rig(tmp_path, tmp_path / TASK / bundle.name)
+
+
+@pytest.fixture
+def watched(rig: Rig) -> Rounds:
+    """Rounds whose first candidate acts."""
+    rounds = rig.begin(["pass", "hang"], ["GOOD"])
+    rig.record()
+    until(rounds, Phase.WATCHING)
+    return rounds
+
+
+def test_a_good_candidate_becomes_what_the_next_round_goes_on_from(
+    rig: Rig, watched: Rounds
+) -> None:
+    earn(watched, CANDIDATE, 501.0, 499.0)
+    assert rig.said == ["passed the gate", "stays"]
+    state = watched.state
+    assert (state.bundle, state.phase, state.accepted) == (CANDIDATE, Phase.GATHERING, 1)
+    assert state.policy.endswith("round_0001/run/candidate/policy.safetensors")
+    assert state.world_model.endswith("round_0001/run/world_model/world_model.safetensors")
+    assert state.before == [501.0, 499.0]
+    rig.record()
+    until(watched, Phase.LEARNING)
+    assert state.policy in watched.round.finetune(watched._learner_settings)
+    watched.close()
+
+
+def test_one_that_earns_less_than_the_interval_before_is_taken_back(
+    rig: Rig, watched: Rounds
+) -> None:
+    earn(watched, CANDIDATE, 501.0, 400.0)
+    assert rig.said[-1] == "rolled back"
+    until(watched, Phase.GATHERING)
+    assert rig.node.acting == TASK
+    assert (watched.state.bundle, watched.state.refused) == (TASK, 1)
+    assert (rig.directory / "rejected.jsonl").read_text().count("\n") == 1
+    kept = (rig.directory / "verdicts.jsonl").read_text().splitlines()
+    assert kept == [json.dumps(verdict) for verdict in rig.verdicts]
+
+
+def test_a_return_that_is_not_a_number_passes_nothing(watched: Rounds, rig: Rig) -> None:
+    earn(watched, CANDIDATE, 501.0, float("nan"))
+    assert rig.said[-1] == "rolled back"
+
+
+def test_episodes_of_others_do_not_count(rig: Rig, watched: Rounds) -> None:
+    earn(watched, TASK, 0.0, 0.0, 0.0)
+    assert watched.state.phase is Phase.WATCHING
+    assert watched.state.before == GOOD
+
+
+def test_a_candidate_that_was_rejected_is_not_proposed_again(rig: Rig, watched: Rounds) -> None:
+    earn(watched, CANDIDATE, 0.0, 0.0)
+    until(watched, Phase.GATHERING)
+    (rig.directory / "plan.finetune").write_text("0")  # the same candidate
+    rig.record()
+    until(watched, Phase.LEARNING)
+    until(watched, Phase.GATHERING)
+    assert "rejected before" in watched.state.reason
+    assert rig.node.acting == TASK
+    assert ("swap", f"{TASK}_round_0002") not in rig.node.asked
+
+
+def test_the_emergency_stop_ends_a_trial(rig: Rig, watched: Rounds) -> None:
+    rig.node.stopped = True
+    until(watched, Phase.GATHERING)
+    assert rig.node.acting == TASK
+    assert "emergency stop" in rig.verdicts[-1]["reason"]
+
+
+def test_nothing_is_swapped_in_while_stopped_or_while_another_acts(rig: Rig) -> None:
+    rounds = rig.begin(["pass"], ["GOOD"])
+    rig.record()
+    rig.node.stopped = True
+    until(rounds, Phase.PROPOSED)
+    rounds.step()
+    assert "emergency stop" in rounds.state.reason
+    rig.node.stopped, rig.node.acting = False, "another"
+    rounds.step()
+    assert "another acts" in rounds.state.reason
+    assert rig.node.asked == []
+    rig.node.acting = TASK
+    until(rounds, Phase.WATCHING)
+
+
+def test_an_operator_who_swaps_in_another_policy_is_left_alone(rig: Rig, watched: Rounds) -> None:
+    rig.node.acting = "another"
+    until(watched, Phase.GATHERING)
+    assert watched.state.mode is Mode.STOPPED
+    assert rig.node.acting == "another"
+
+
+def test_a_swap_is_not_repeated_while_its_status_is_on_the_way(rig: Rig) -> None:
+    rounds = rig.begin(["pass"], ["GOOD"])
+    rig.record()
+    until(rounds, Phase.PROPOSED)
+    rig.node.deaf = True
+    for _ in range(10):
+        rounds.step()
+    assert rig.node.asked.count(("swap", CANDIDATE)) == 1
+    rig.node.acting = CANDIDATE
+    until(rounds, Phase.WATCHING)
+
+
+def test_a_swap_that_never_came_is_asked_for_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds_module, "STATUS_SECONDS", 0.05)
+    rounds = rig.begin(["pass"], ["GOOD"])
+    rig.record()
+    until(rounds, Phase.PROPOSED)
+    rig.node.deaf = True
+    rounds.step()
+    rounds.step()
+    rig.node.deaf = False
+    until(rounds, Phase.WATCHING)
+    assert rig.node.asked.count(("swap", CANDIDATE)) >= 2
+
+
+def test_a_policy_node_that_does_not_answer_is_waited_for(rig: Rig) -> None:
+    rounds = rig.begin(["pass"], ["GOOD"])
+    rig.record()
+    rig.node.answer = Answered(False, "no service", answered=False)
+    until(rounds, Phase.PROPOSED)
+    for _ in range(3):
+        rounds.step()
+    assert "no service" in rounds.state.reason
+    rig.node.answer = Answered()
+    until(rounds, Phase.WATCHING)
+
+
+@pytest.mark.parametrize("dies", ["finetune", "export"])
+def test_a_learner_that_dies_is_started_again_and_then_given_up(rig: Rig, dies: str) -> None:
+    plan = {"finetune": ["pass"], "export": ["GOOD"]} | {dies: ["die"]}
+    rounds = rig.begin(**plan)
+    rig.record()
+    until(rounds, Phase.FAILED)
+    assert rounds.state.attempts == 3
+    assert (rig.directory / f"plan.{dies}").read_text() == "3"
+    assert "status -9" in rounds.state.reason
+    assert rig.node.asked == []
+    rounds.step()
+    assert rounds.start()[0]
+    assert rounds.state.phase is Phase.GATHERING
+
+
+def test_wrong_input_is_not_tried_again(rig: Rig) -> None:
+    rounds = rig.begin(["pass"], ["wrong"])
+    rig.record()
+    until(rounds, Phase.FAILED)
+    assert rounds.state.attempts == 1
+
+
+def test_exit_status_0_without_a_passed_gate_proves_nothing(rig: Rig) -> None:
+    rounds = rig.begin(["pass"], ["GOOD"], retries=0)
+    rig.record()
+    until(rounds, Phase.LEARNING)
+    while rounds.learner_pid is None:
+        rounds.step()
+    while not rounds.round.gate.exists():
+        time.sleep(0.01)
+    rounds.round.gate.write_text("{")
+    until(rounds, Phase.FAILED)
+    assert "left no passed gate" in rounds.state.reason
+
+
+def test_a_node_started_again_goes_on_in_each_phase(rig: Rig) -> None:
+    rounds = rig.begin(["pass", "hang"], ["GOOD"], auto_approve=False)
+    rig.record()
+    for phase in (Phase.LEARNING, Phase.EXPORTING, Phase.PROPOSED):
+        until(rounds, phase)
+        rounds.close()
+        (rig.directory / "plan.finetune").write_text("0")
+        rounds = rig.rounds(auto_approve=False)
+        assert (rounds.state.phase, rounds.state.round) == (phase, 1)
+    assert rounds.approve()[0]
+    rounds = rig.rounds(auto_approve=False)
+    until(rounds, Phase.WATCHING)
+    earn(rounds, CANDIDATE, 501.0)
+    rounds = rig.rounds(auto_approve=False)
+    assert rounds.state.watched == [501.0]
+    earn(rounds, CANDIDATE, 0.0)
+    assert rounds.state.phase is Phase.ROLLING_BACK
+    rounds = rig.rounds(auto_approve=False)
+    until(rounds, Phase.GATHERING)
+    assert rig.node.acting == TASK
+
+
+def test_stopping_takes_back_an_unproven_candidate(rig: Rig, watched: Rounds) -> None:
+    watched.stop()
+    until(watched, Phase.GATHERING)
+    assert rig.node.acting == TASK
+    assert watched.state.mode is Mode.STOPPED
+
+
+def test_a_paused_trial_is_watched_on(rig: Rig, watched: Rounds) -> None:
+    watched.pause()
+    earn(watched, CANDIDATE, 0.0, 0.0)
+    until(watched, Phase.GATHERING)
+    assert rig.node.acting == TASK
+    rig.record()
+    for _ in range(3):
+        watched.step()
+    assert watched.state.round == 1
+
+
+def test_what_cannot_be_done_is_said(rig: Rig) -> None:
+    rounds = rig.begin(["hang"], ["GOOD"])
+    assert rounds.propose_now() == (False, "no training episode has been recorded yet")
+    assert not rounds.approve()[0]
+    assert "no policy before" in rounds.roll_back()[1]
+    rig.record(2)
+    assert rounds.propose_now()[0]
+    assert not rounds.propose_now()[0]
+    assert rounds.stop()[0]
+    rounds.close()
+
+
+def test_a_damaged_state_file_is_named(rig: Rig) -> None:
+    (rig.directory / "state.json").write_text('{"mode": "asleep"}')
+    with pytest.raises(StateError, match=r"state\.json cannot be read"):
+        rig.rounds()
