@@ -22,11 +22,14 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1] / "tests" / "integration"
 
 
-def times(runs: int) -> Iterable[dict]:
-    """Run the fault tests ``runs`` times, one after the other; return what they noted."""
+def times(runs: int, only: str) -> Iterable[dict]:
+    """Run the fault tests ``runs`` times, one after the other; return what they noted.
+
+    ``only`` is pytest's ``-k``; empty: all.
+    """
     with tempfile.TemporaryDirectory() as directory:
         out = Path(directory) / "reactions.jsonl"
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", only]
         tests = sorted(map(str, TESTS.glob("test_fault_*.py")))
         for _ in range(runs):
             environment = os.environ | {"PWM_RELIABILITY_OUT": str(out)}
@@ -57,9 +60,11 @@ def main(argv: Sequence[str]) -> int:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reliability", description=__doc__)
     parser.add_argument("--runs", type=int, default=5, help="runs of all fault tests (default 5)")
-    runs = parser.parse_args(argv).runs
+    parser.add_argument("--only", default="", help="tests to run, as pytest's -k (default all)")
+    arguments = parser.parse_args(argv)
+    runs = arguments.runs
     before = os.getloadavg()
-    print("\n".join(table(times(runs))))
+    print("\n".join(table(times(runs, arguments.only))))
     print(f"\n{runs} run(s); load average before {before[0]:.1f}, after {os.getloadavg()[0]:.1f}")
     return 0
 

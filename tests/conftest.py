@@ -242,3 +242,37 @@ def tiny_policy(
     data = Dataset(tiny_data)
     Extraction(trained, data, "cartpole-swingup", out, config, options).run({"dataset": "tiny"})
     return out / "policy.safetensors"
+
+
+ARM = """
+<mujoco>
+  <option timestep="0.01"/>
+  <worldbody><body>
+    <joint name="shoulder" type="hinge" axis="0 1 0" damping="0.05"/>
+    <geom type="capsule" fromto="0 0 0 0 0 -0.5" size="0.03"/>
+    <body pos="0 0 -0.5">
+      <joint name="elbow" type="hinge" axis="0 1 0" range="-90 90"/>
+      <geom type="capsule" fromto="0 0 0 0 0 -0.5" size="0.03"/>
+    </body>
+  </body></worldbody>
+  <actuator><motor name="push" joint="shoulder" ctrlrange="-2 3"/></actuator>
+</mujoco>
+"""
+
+
+@pytest.fixture
+def arm_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A task made of one's own MJCF file, with a history and its previous actions."""
+    from pwm_core.tasks.mjcf import MjcfTask
+
+    (tmp_path / "arm.xml").write_text(ARM)
+    (tmp_path / "arm_reward.py").write_text("def still(model, data, action):\n    return 0.0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return MjcfTask(
+        "arm-still",
+        tmp_path / "arm.xml",
+        "arm_reward:still",
+        tmp_path,
+        history=2,
+        previous_action=True,
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 import random
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,7 +17,6 @@ from pwm_core.history import previous_commands, with_history
 from pwm_core.layout import ActionLayout, ObservationChannel, ObservationLayout
 from pwm_core.tasks import get_task
 from pwm_core.tasks.channels import vector
-from pwm_core.tasks.mjcf import MjcfTask
 from pwm_core.tasks.task_files import save
 
 TASK = get_task("cartpole-balance")
@@ -308,33 +306,21 @@ def test_a_cartpole_is_balanced_by_its_joint_states(
     assert min(rewards) > 1.0, "2 is the most; an unguided pole falls below 0.1 on its way round"
 
 
-ARM = """
-<mujoco>
-  <option timestep="0.01"/>
-  <worldbody><body>
-    <joint name="shoulder" type="hinge" axis="0 1 0" damping="0.05"/>
-    <geom type="capsule" fromto="0 0 0 0 0 -0.5" size="0.03"/>
-    <body pos="0 0 -0.5">
-      <joint name="elbow" type="hinge" axis="0 1 0" range="-90 90"/>
-      <geom type="capsule" fromto="0 0 0 0 0 -0.5" size="0.03"/>
-    </body>
-  </body></worldbody>
-  <actuator><motor name="push" joint="shoulder" ctrlrange="-2 3"/></actuator>
-</mujoco>
-"""
-
-
 def test_histories_are_those_of_the_simulator_over_resets(
-    make_bundle, start_bridge, start_on_sensors, session, until, listen, tmp_path, monkeypatch
+    make_bundle,
+    start_bridge,
+    start_on_sensors,
+    session,
+    until,
+    listen,
+    arm_task,
+    tmp_path,
+    monkeypatch,
 ) -> None:
     from pwm_interfaces.msg import Observation
 
-    (tmp_path / "arm.xml").write_text(ARM)
-    (tmp_path / "arm_reward.py").write_text("def still(model, data, action):\n    return 0.0\n")
     monkeypatch.setenv("PWM_TASKS", str(tmp_path / "tasks"))
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    arm = MjcfTask("arm-still", tmp_path / "arm.xml", "arm_reward:still", tmp_path)
-    save(replace(arm, history=2, previous_action=True))
+    save(arm_task)
     gain = np.random.default_rng(0).normal(size=get_task("arm-still").observation.size)
     make_bundle("policy", gain, task="arm-still")
     truth = listen(Observation, "observation", 1000)

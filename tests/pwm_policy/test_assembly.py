@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from pwm_core.history import previous_commands, with_history
 from pwm_core.layout import ActionChannel, ActionLayout, ObservationChannel, ObservationLayout
 from pwm_core.tasks import get_task
-from pwm_core.tasks.mjcf import MjcfTask, task_from_mjcf
+from pwm_core.tasks.mjcf import task_from_mjcf
 from pwm_policy.assembly import Assembler, ContractError
 
 CARTPOLE = get_task("cartpole-swingup")
@@ -231,39 +230,7 @@ def test_a_task_observes_what_is_assembled() -> None:
     episode(CARTPOLE, CARTPOLE.make_single(0), assembler(CARTPOLE.observation, CARTPOLE.action), 50)
 
 
-PENDULUM = """
-<mujoco>
-  <option timestep="0.01"/>
-  <worldbody><body>
-    <joint name="shoulder" type="hinge" axis="0 1 0" damping="0.05"/>
-    <geom type="capsule" fromto="0 0 0 0 0 -0.5" size="0.03"/>
-    <body pos="0 0 -0.5">
-      <joint name="elbow" type="hinge" axis="0 1 0" range="-90 90"/>
-      <geom type="capsule" fromto="0 0 0 0 0 -0.5" size="0.03"/>
-    </body>
-  </body></worldbody>
-  <actuator>
-    <motor name="push" joint="shoulder" ctrlrange="-2 3"/>
-    <position name="bend" joint="elbow" ctrlrange="0.2 1"/>
-  </actuator>
-</mujoco>
-"""
-
-
-def test_a_task_with_history_and_previous_actions_observes_what_is_assembled(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "arm.xml").write_text(PENDULUM)
-    (tmp_path / "arm_reward.py").write_text("def still(model, data, action):\n    return 0.0\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    description = MjcfTask(
-        "arm-still",
-        tmp_path / "arm.xml",
-        "arm_reward:still",
-        tmp_path,
-        history=3,
-        previous_action=True,
-    )
-    task = task_from_mjcf(description)
-    assert task.observation.size == (5 + 2) * 4
+def test_a_task_with_history_and_previous_actions_observes_what_is_assembled(arm_task) -> None:
+    task = task_from_mjcf(arm_task)
+    assert task.observation.size == (5 + 1) * 3
     episode(task, task.make_single(0), assembler(task.observation, task.action), 12)
