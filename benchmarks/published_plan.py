@@ -12,6 +12,8 @@ FLOAT = 4
 """Bytes of a number."""
 WINDOWS, HORIZON = 1024, 16
 """Of an update, as published."""
+READS = 3
+"""Of a window: its observations, its actions, its rewards."""
 UPDATES = 10_000_000
 """TD-MPC2's default number of updates."""
 AUTHORS_SECONDS = 14 * 24 * 3600
@@ -95,6 +97,7 @@ def training_rows(updates: Sequence[Row]) -> list[Row]:
             "updates/s": rate / work,
             "hours": UPDATES * work / rate / 3600,
             "sampler, MB/s": DATA[-1].batch_bytes / 1e6 * rate / work,
+            "sampler, reads/s": READS * WINDOWS * rate / work,
             "gradients between ranks, MB per update": gradients / 1e6,
         }
         for machine, rate in (rates | GPU_RATES).items()
