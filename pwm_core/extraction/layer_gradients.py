@@ -105,6 +105,7 @@ def frozen(network: nn.Sequential, x: Tensor) -> Tensor:
     return _ByHand.apply(x, network)
 
 
+@torch.no_grad()
 def output(network: nn.Sequential, x: Tensor) -> Tensor:
     """Return the network's output for ``x`` without gradient."""
     return Visit(network, learning=False).forward(x)

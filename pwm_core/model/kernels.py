@@ -55,7 +55,8 @@ def norm_mish(x: Tensor, gain: Tensor, bias: Tensor, epsilon: float) -> tuple[Te
     ``gain`` and ``bias`` are ``[blocks, 1, width]`` or ``[width]``.
     """
     x, y, mean, scale = _forward_arrays(x)
-    _library().norm_mish(*_sizes(x, gain), epsilon, *_pointers(x, gain, bias, y, mean, scale))
+    pointers = _pointers(x, gain, bias, y, mean, scale)
+    _library().norm_mish(*_sizes(x, gain), epsilon, *pointers)
     return y, (x, mean, scale)
 
 
@@ -64,9 +65,10 @@ def norm_mish_back(
 ) -> tuple[Tensor, list[Tensor]]:
     """Return the gradients of ``x``, and of gain and bias, for ``given``, that of the output."""
     x, mean, scale = kept
-    given, gradient, sums = _backward_arrays(x, given, gain)
+    sizes = _sizes(x, gain)
+    given, gradient, sums = _backward_arrays(x, given, gain, sizes[0])
     pointers = _pointers(x, gain, bias, mean, scale, given, gradient, sums)
-    _library().norm_mish_back(*_sizes(x, gain), *pointers)
+    _library().norm_mish_back(*sizes, *pointers)
     return gradient, _summed(sums)
 
 
@@ -85,9 +87,10 @@ def norm_simnorm_back(
 ) -> tuple[Tensor, list[Tensor]]:
     """Return the gradients as :func:`norm_mish_back`; ``y`` is the output."""
     x, mean, scale = kept
-    given, gradient, sums = _backward_arrays(x, given, gain)
+    sizes = _sizes(x, gain)
+    given, gradient, sums = _backward_arrays(x, given, gain, sizes[0])
     pointers = _pointers(x, gain, y, mean, scale, given, gradient, sums)
-    _library().norm_simnorm_back(*_sizes(x, gain), *pointers, group, temperature)
+    _library().norm_simnorm_back(*sizes, *pointers, group, temperature)
     return gradient, _summed(sums)
 
 
@@ -111,9 +114,10 @@ def _forward_arrays(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return x, x.new_empty(x.shape), mean, scale
 
 
-def _backward_arrays(x: Tensor, given: Tensor, gain: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    sums = x.new_empty(_sizes(x, gain)[0], 2, *gain.shape)
-    return given.contiguous(), torch.empty_like(x), sums
+def _backward_arrays(
+    x: Tensor, given: Tensor, gain: Tensor, parts: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    return given.contiguous(), torch.empty_like(x), x.new_empty(parts, 2, *gain.shape)
 
 
 def _summed(sums: Tensor) -> list[Tensor]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -200,9 +201,15 @@ def known(network: nn.Sequential) -> bool:
     return all(type(layer) in RULES for layer in network)
 
 
-def _stages(network: nn.Sequential) -> list[tuple[Rule, Any]]:
+Stages = list[tuple[Rule, Any]]
+_STAGES: WeakKeyDictionary[nn.Sequential, Stages] = WeakKeyDictionary()
+
+
+def _stages(network: nn.Sequential) -> Stages:
     """Return the layers with their rules, a norm and the activation after it as one."""
-    stages: list[tuple[Rule, Any]] = []
+    if network in _STAGES:
+        return _STAGES[network]
+    stages = _STAGES[network] = []
     for layer in network:
         before = stages[-1][1] if stages else None
         if type(before) in NORMS and isinstance(layer, Mish | SimNorm):
@@ -213,7 +220,10 @@ def _stages(network: nn.Sequential) -> list[tuple[Rule, Any]]:
 
 
 class Visit:
-    """One pass through the layers of a network, of which the first is linear, and back."""
+    """One pass through the layers of a network, of which the first is linear, and back.
+
+    To be used where autograd does not look on.
+    """
 
     def __init__(self, network: nn.Sequential, learning: bool = True) -> None:
         """Only a visit that is ``learning`` can be settled."""
@@ -223,7 +233,6 @@ class Visit:
         self._gradients: list[Tensor] = []
         self._sums: list[Gradients] = []
 
-    @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """Return the network's output for ``x``."""
         for rule, layer in self._stages:
@@ -232,7 +241,6 @@ class Visit:
             self._saved.append(saved)
         return x
 
-    @torch.no_grad()
     def backward(self, gradient: Tensor, inputs: bool = True) -> Tensor:
         """Return the gradient of the input for that of the output.
 
@@ -250,7 +258,7 @@ class Visit:
 
     @staticmethod
     def settle(visits: Sequence[Visit]) -> Gradients:
-        """Return what :func:`settle` does, for visits of one network."""
+        """Return the gradients of the network's parameters, in order, for all ``visits`` of it."""
         found: Gradients = []
         for place, (rule, _) in enumerate(visits[0]._stages):
             if isinstance(rule, ProductRule):
@@ -262,10 +270,7 @@ class Visit:
         return found
 
 
-@torch.no_grad()
-def settle(visits: Sequence[Visit]) -> Gradients:
-    """Return the gradients of a network's parameters, in their order, for all ``visits`` of it."""
-    return Visit.settle(visits)
+settle = Visit.settle
 
 
 def joined(rows: Sequence[Tensor], axis: int) -> Tensor:

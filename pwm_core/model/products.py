@@ -75,9 +75,11 @@ def products(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if 1 in weight.shape[1:]:  # a sum or a scaling: no library multiplies such matrices well
         y = (x * weight.mT).sum(-1, keepdim=True) if weight.shape[2] == 1 else x * weight
         return y if bias is None else y + bias
+    if len(x) == 1:
+        return product(x[0], weight[0], None if bias is None else bias[0, 0]).unsqueeze(0)
     biases = [None] * len(x) if bias is None else bias.squeeze(1).unbind()
     single = [product(*each) for each in zip(x.unbind(), weight.unbind(), biases, strict=True)]
-    return single[0].unsqueeze(0) if len(single) == 1 else torch.stack(single)
+    return torch.stack(single)
 
 
 @torch.library.custom_op("pwm::products", mutates_args=())
