@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from pwm_core.extraction.runner import Extraction
 from pwm_core.extraction.store import POLICY_FILE, TrainedPolicy
 from pwm_core.files import sha256
 from pwm_core.finetuning.adaptation import Adaptation, AdaptationConfig, Policies, Round, adapt
-from pwm_core.finetuning.inputs import of_policy, two_robots
+from pwm_core.finetuning.inputs import of_policy, single_task, two_robots
+from pwm_core.finetuning.recorded_rewards import agreement
 from pwm_core.finetuning.stages import PolicyTuning, model_config
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.pretraining.runner import Pretraining, PretrainingOptions
@@ -38,6 +40,13 @@ ARMS = {
     "online_only": "new, online data only",
 }
 """Returns that are compared."""
+POISONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "as recorded": lambda reward: reward,
+    "negated": lambda reward: -reward,
+    "halved": lambda reward: reward / 2,
+    "one more every tenth time": lambda reward: reward + (np.arange(len(reward)) % 10 == 0),
+}
+"""What may be wrong with recorded rewards, to see whether the gate's check shows it."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +98,7 @@ class Finetune:
             "lost": float(np.mean(nominal) - np.mean(before)),
             "regained": float(np.mean(after) - np.mean(before)),
             "minutes": minutes,
+            "recorded_rewards": _poisoned(_world_model(inputs), online, offline, seed),
             **_account(adapted),
         }
 
@@ -147,6 +157,19 @@ class Finetune:
 
 def _world_model(inputs: Inputs) -> TrainedWorldModel:
     return TrainedWorldModel.load(inputs.world_model, torch.device("cpu"))
+
+
+def _poisoned(
+    trained: TrainedWorldModel, online: Dataset, offline: Dataset, seed: int
+) -> dict[str, float]:
+    """Return the error of recorded rewards, as they are and as they might be."""
+    (task,) = online.tasks
+    old, found = single_task(trained, task), {}
+    for name, poison in POISONS.items():
+        other = copy(online)
+        other.reward = poison(np.array(online.reward)).astype(np.float32)
+        found[name] = agreement(old, other, offline, seed).error
+    return found
 
 
 def _account(adapted: Adaptation) -> dict[str, Any]:
