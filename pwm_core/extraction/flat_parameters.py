@@ -15,23 +15,23 @@ class FlatParameters:
     def __init__(self, module: nn.Module) -> None:
         """Move the parameters of ``module``, which must stay on their device from then on."""
         parameters = list(module.parameters())
-        self.whole = nn.Parameter(_joined([parameter.data for parameter in parameters]))
-        pieces = self.whole.data.split([parameter.numel() for parameter in parameters])
-        for parameter, piece in zip(parameters, pieces, strict=True):
-            parameter.data = piece.view_as(parameter)
+        self.whole = nn.Parameter(torch.cat([parameter.data.flatten() for parameter in parameters]))
+        self.whole.grad = torch.zeros_like(self.whole)
+        sizes = [parameter.numel() for parameter in parameters]
+        pieces = zip(self.whole.data.split(sizes), self.whole.grad.split(sizes), strict=True)
+        self._gradients = []
+        for parameter, (values, gradient) in zip(parameters, pieces, strict=True):
+            parameter.data = values.view_as(parameter)
+            self._gradients.append(gradient.view_as(parameter))
 
     def follow(self, gradients: Sequence[Tensor]) -> None:
         """Set the gradient of the whole to those of the parameters, in their order."""
-        self.whole.grad = _joined(gradients)
+        torch._foreach_copy_(self._gradients, list(gradients))
 
     def clip(self, largest: float) -> None:
         """Scale the gradient down to the norm ``largest`` where it is longer."""
         assert self.whole.grad is not None
         norm = torch.nn.utils.get_total_norm([self.whole.grad])
         # On a GPU to ask would be to wait; on a CPU it saves a pass over memory.
-        if self.whole.is_cuda or norm > largest:
+        if norm.is_cuda or norm > largest:
             torch.nn.utils.clip_grads_with_norm_(self.whole, largest, norm)
-
-
-def _joined(tensors: Sequence[Tensor]) -> Tensor:
-    return torch.cat([tensor.reshape(-1) for tensor in tensors])

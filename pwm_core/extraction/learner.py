@@ -116,17 +116,17 @@ class Learner:
 
     def fit_critics(self, z: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
         """Fit ``z [states, latent]`` to ``target [states]``; return the mean loss."""
-        config = self.config
+        config, states = self.config, (z, target)
         total = torch.zeros((), device=self.device)
         order = torch.arange(len(z), device=self.device)
         for _ in range(config.critic_passes):
             if config.shuffle:
                 order = torch.randperm(len(z), generator=generator, device=self.device)
-            for chosen in order.chunk(config.critic_batches):
-                rows = z[chosen], target[chosen]
-                loss, gradients = critic_gradient(self.critics, *rows, self.compiled)
+            drawn = (rows.index_select(0, order).chunk(config.critic_batches) for rows in states)
+            for batch in zip(*drawn, strict=True):
+                loss, gradients = critic_gradient(self.critics, *batch, self.compiled)
                 self.critic_weights.follow(gradients)
-                torch.nn.utils.clip_grad_norm_(self.critic_weights.whole, config.critic_clip)
+                self.critic_weights.clip(config.critic_clip)
                 self.critic_optimizer.step()
                 total += loss
         return total / (config.critic_passes * config.critic_batches)
