@@ -43,28 +43,28 @@ class ActionDimensions:
     """Regulators with more and more actuators, each solved by extraction in several ways."""
 
     bodies: tuple[Body, ...] = ("muscles", "joints")
-    actions: tuple[int, ...] = (2, 8, 32, 128, 500)
+    actions: tuple[int, ...] = (2, 32, 500)
     """Numbers of actuators."""
-    most_joints: int = 128
+    most_joints: int = 32
     """Largest chain: its state has two numbers for each joint."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    iterations: int = 300
+    iterations: int = 200
     """Actor updates of every method."""
     batch: int = 64
     horizon: int = 16
     actor_rates: tuple[float, ...] = (1e-2, 1e-3)
     """Learning rates of the actor that are tried; the best by the model's own account counts."""
     critic_hidden: tuple[int, ...] = (64, 64)
-    critic_passes: int = 2
+    critic_passes: int = 1
     transitions: int = 5000
     """Random transitions that the learned model is fitted to."""
     measurement_noise: float = 0.01
     """Standard deviation of the noise on the states that those transitions lead to."""
     probe_after: int = 50
     """First-order updates after which gradients are judged: the same policy for all methods."""
-    probe_batches: int = 64
+    probe_batches: int = 32
     """Batches whose gradients are held against the true one."""
-    reference_batches: int = 512
+    reference_batches: int = 128
     """Batches whose mean first-order gradient through the true model is called the true one."""
     evaluation_starts: int = 256
     evaluation_steps: int = 400
@@ -251,6 +251,8 @@ TOPIC = Topic(
             iterations=2000,
             actor_rates=(1e-2, 3e-3, 1e-3, 3e-4),
             critic_passes=4,
+            probe_batches=64,
+            reference_batches=1024,
         ),
     },
 )

@@ -34,7 +34,7 @@ class DoublePendulum(AnalyticWorld):
     """N·m at action 1; 29 N·m would hold both rods out horizontally."""
     damping = 0.1
     """N·m·s"""
-    substeps = 4
+    substeps = 2
 
     def __init__(self) -> None:
         super().__init__(observations=6, actions=2)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -29,7 +30,7 @@ from pwm_core.studies.gradient_quality import own_quality
 from pwm_core.studies.mujoco_world import mujoco_world
 from pwm_core.studies.study import Column, Figures, Inputs, Result, Setting, Topic
 from pwm_core.studies.true_world import TrueWorld, true_returns
-from pwm_core.studies.world_data import collect, pretrain
+from pwm_core.studies.world_data import WORLD_MODEL, collect, pretrain
 
 ANALYTIC: dict[str, Callable[[], AnalyticWorld]] = {
     "double-pendulum": DoublePendulum,
@@ -47,14 +48,14 @@ class GroundTruthDynamics:
     mujoco: tuple[str, ...] = ("cartpole-swingup",)
     """Tasks of MuJoCo that the world model given knows."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    iterations: int = 300
+    iterations: int = 200
     batch: int = 64
     horizon: int = 16
     model: WorldModelConfig = field(
         default_factory=lambda: WorldModelConfig(latent=64, encoder_width=128, width=128)
     )
     """World model of the analytic worlds."""
-    updates: int = 1500
+    updates: int = 1000
     """Its gradient steps."""
     episodes: int = 300
     """Its data."""
@@ -62,7 +63,7 @@ class GroundTruthDynamics:
     """Decisions per episode of an analytic world."""
     judged: int = 32
     """Episodes of an analytic world that judge a policy; 10 of a task."""
-    probe_batches: int = 32
+    probe_batches: int = 16
     """Batches whose gradients are compared, at the untrained actor and at the trained one."""
     landscape_points: int = 401
     landscape_steps: int = 40
@@ -102,10 +103,14 @@ class GroundTruthDynamics:
         }
 
     def _learned(self, name: str, world: AnalyticWorld, seed: int, folder: Path) -> Inputs:
-        """Return data of ``world`` and a model trained on it, made where they are missing."""
-        data, out = folder / "data", folder / "world_model"
-        collect(name, world, data, self.episodes, self.steps, seed)
-        return Inputs(data, pretrain(data, out, self.model, self.updates, seed))
+        """Return data of ``world`` and a model trained on it; the first cell makes them."""
+        shared = folder.parent / f"learned,world={name},seed={seed}"
+        data, out = shared / "data", shared / "world_model"
+        with FileLock(f"{shared}.lock"):
+            if not (out / WORLD_MODEL).is_file():
+                collect(name, world, data, self.episodes, self.steps, seed)
+                pretrain(data, out, self.model, self.updates, seed)
+        return Inputs(data, out / WORLD_MODEL)
 
     def _extraction(self, name: str, seed: int, inputs: Inputs, folder: Path) -> Extraction:
         config = ExtractionConfig(
@@ -224,6 +229,7 @@ TOPIC = Topic(
             iterations=1000,
             updates=5000,
             episodes=1000,
+            probe_batches=64,
         ),
     },
     reads_data=True,

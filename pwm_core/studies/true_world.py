@@ -62,7 +62,7 @@ class _DynamicsRule(Rule):
 
     def forward(self, layer: _Dynamics, x: Tensor) -> tuple[Tensor, Saved]:
         with torch.enable_grad():
-            pair = x.detach().requires_grad_()
+            pair = x.clone().requires_grad_()  # the rollout writes on in the memory of x
             reached = layer(pair)
         return reached.detach(), (pair, reached)
 

@@ -19,6 +19,7 @@ from pwm_core.tasks.task import discount
 HOLD = 4
 """Decisions that a random action is held: faster changes average out."""
 WORLD_MODEL = "world_model.safetensors"
+"""The result of :func:`pretrain`."""
 
 
 def task_info(name: str, world: AnalyticWorld, steps: int) -> TaskInfo:
@@ -55,8 +56,8 @@ def collect(
         writer.append(name, "random", i, seen[i], action[:, i].numpy(), earned[i])
 
 
-def pretrain(data: Path, out: Path, model: WorldModelConfig, updates: int, seed: int) -> Path:
-    """Train ``model`` on ``data`` as ``pwm pretrain`` does; return its file."""
+def pretrain(data: Path, out: Path, model: WorldModelConfig, updates: int, seed: int) -> None:
+    """Train ``model`` on ``data`` into ``out`` as ``pwm pretrain`` does."""
     config = PretrainingConfig(
         model=model,
         weights=LossWeights(),
@@ -73,4 +74,3 @@ def pretrain(data: Path, out: Path, model: WorldModelConfig, updates: int, seed:
     )
     options = PretrainingOptions("cpu", threads=1)
     Pretraining(Dataset(data), out, config, options).run()
-    return out / WORLD_MODEL
