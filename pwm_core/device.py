@@ -26,6 +26,21 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return ``tensor`` on ``device``; the host does not wait until it has got there.
+
+    PyTorch keeps the page-locked copy until the device has read it.
+    """
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def asking_waits(tensor: torch.Tensor) -> bool:
+    """Return whether to read a number of ``tensor`` is to wait for its device."""
+    return not tensor.is_cpu
+
+
 def choose_threads(step: Callable[[], object], calls: int = 4) -> int:
     """Time ``step`` on one thread and on all cores, keep the faster setting and return it.
 

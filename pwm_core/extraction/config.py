@@ -77,6 +77,8 @@ class ExtractionConfig:
     uncertainty_penalty: float = 0.0
     """Reward deviations taken off for a step on which the dynamics heads disagree as they do on
     the data; needs a model with several heads."""
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """Of matrix products: TF32 on a GPU, or bfloat16 for the frozen model's and TF32 for others."""
     evaluate: Literal["auto", "real", "model"] = "auto"
     """Judge by the simulator, or by the model's own estimate; auto: real where there is one."""
     patience: int = 0
@@ -179,6 +181,9 @@ class Overrides:
     """Start from episodes drawn with replacement (False; released True)."""
     uncertainty_penalty: float | None = None
     """Reward deviations taken off where the dynamics heads disagree as on the data (0)."""
+    precision: Literal["float32", "tf32", "bfloat16"] | None = None
+    """Of matrix products: tf32 on a GPU, or bfloat16 for the frozen model's, tf32 for others
+    (float32)."""
     evaluate: Literal["auto", "real", "model"] | None = None
     """Judge by the simulator or by the model's own estimate (auto: real where there is one)."""
     patience: int | None = None
@@ -217,6 +222,8 @@ class ExtractionOptions:
     """Episodes per evaluation."""
     checkpoint_every: int = 100
     """Iterations between checkpoints."""
+    cuda_graph: bool = True
+    """On a GPU: start each iteration as one CUDA graph."""
 
     def __post_init__(self) -> None:
         ONE_OR_MORE.require(self, "evaluate_every", "evaluation_episodes", "checkpoint_every")

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from pwm_core.device import asking_waits
+
 
 class FlatParameters:
     """``module``'s parameters laid end to end; each goes on seeing its own part."""
@@ -32,6 +34,5 @@ class FlatParameters:
         """Scale the gradient down to the norm ``largest`` where it is longer."""
         assert self.whole.grad is not None
         norm = torch.nn.utils.get_total_norm([self.whole.grad])
-        # On a GPU to ask would be to wait; on a CPU it saves a pass over memory.
-        if norm.is_cuda or norm > largest:
+        if asking_waits(norm) or norm > largest:  # to ask saves a pass over memory
             torch.nn.utils.clip_grads_with_norm_(self.whole, largest, norm)

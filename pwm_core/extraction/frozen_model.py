@@ -26,18 +26,21 @@ class FrozenModel:
     """
 
     @torch.no_grad()
-    def __init__(self, model: WorldModel, tasks: Sequence[int]) -> None:
+    def __init__(
+        self, model: WorldModel, tasks: Sequence[int], weights: torch.dtype | None = None
+    ) -> None:
+        """``weights`` is the precision of the matrix products, the model's own by default."""
         self.latent, self.actions = model.config.latent, model.action_mask.shape[-1]
         embedding = renormalise(model.task_embedding)[list(tasks)]
         pair = self.latent + self.actions
-        self.dynamics = folded(model.dynamics, pair, embedding)
+        self.dynamics = folded(model.dynamics, pair, embedding, weights)
         heads = cast(Iterable[nn.Sequential], model.other_dynamics)
-        self._others = [folded(head, pair, embedding) for head in heads]
-        self._reward = folded(model.reward_head, pair, embedding)
+        self._others = [folded(head, pair, embedding, weights) for head in heads]
+        self._reward = folded(model.reward_head, pair, embedding, weights)
         self._decode = model.two_hot.decode
         self._termination = None
         if model.termination_head is not None:
-            self._termination = folded(model.termination_head, self.latent, embedding)
+            self._termination = folded(model.termination_head, self.latent, embedding, weights)
 
     def reward(self, pair: Tensor) -> Tensor:
         """Return the expected reward ``[…, tasks, batch]`` of ``pair``."""
@@ -60,10 +63,13 @@ class FrozenModel:
         return WorldModel.spread(latents)
 
 
-def folded(network: nn.Sequential, inputs: int, embedding: Tensor) -> nn.Sequential:
+def folded(
+    network: nn.Sequential, inputs: int, embedding: Tensor, weights: torch.dtype | None = None
+) -> nn.Sequential:
     """Return ``network`` without its inputs after the first ``inputs``, which take ``embedding``.
 
-    The first layer's bias becomes ``[tasks, 1, out]``, ``[out]`` for one task.
+    The first layer's bias becomes ``[tasks, 1, out]``, ``[out]`` for one task. Matrices are kept in
+    the precision ``weights`` where it is given.
     """
     first, *rest = (_plain(layer) for layer in network)
     assert isinstance(first, nn.Linear)
@@ -71,7 +77,17 @@ def folded(network: nn.Sequential, inputs: int, embedding: Tensor) -> nn.Sequent
     layer = nn.utils.skip_init(nn.Linear, inputs, first.out_features)
     layer.weight = nn.Parameter(first.weight[:, :inputs].contiguous(), False)
     layer.bias = nn.Parameter(bias[0] if len(bias) == 1 else bias.unsqueeze(1), False)
-    return nn.Sequential(layer, *rest)
+    return nn.Sequential(*(_kept_in(weights, each) for each in (layer, *rest)))
+
+
+def _kept_in(weights: torch.dtype | None, layer: nn.Module) -> nn.Module:
+    """Return a Linear layer with its matrix in another precision, others as they are."""
+    if weights is None or not isinstance(layer, nn.Linear):
+        return layer
+    kept = nn.utils.skip_init(nn.Linear, layer.in_features, layer.out_features)
+    kept.weight = nn.Parameter(layer.weight.to(weights), False)
+    kept.bias = layer.bias
+    return kept
 
 
 def _plain(layer: nn.Module) -> nn.Module:

@@ -88,9 +88,15 @@ class Learner:
             (self.actor_optimizer, config.actor_rate),
             (self.critic_optimizer, config.critic_rate),
         ):
-            optimizer.param_groups[0]["lr"] = rate + done * (config.final_rate - rate)
-        if iteration < config.critic_iterations:
-            self.actor_optimizer.param_groups[0]["lr"] = 0.0
+            resting = optimizer is self.actor_optimizer and iteration < config.critic_iterations
+            set_rate(optimizer, 0.0 if resting else rate + done * (config.final_rate - rate))
+
+    def keep_rates_on_device(self) -> None:
+        """Keep the learning rates where a CUDA graph reads them anew each time."""
+        for optimizer in (self.actor_optimizer, self.critic_optimizer):
+            (group,) = optimizer.param_groups
+            group["lr"] = torch.tensor(float(group["lr"]), device=self.device)
+            group["capturable"] = True
 
     def twin(self) -> Learner:
         """Return a learner with a copy of the actor, and with the same critics."""
@@ -114,14 +120,22 @@ class Learner:
         rows = z.flatten(0, -2).expand(self.critics.members, -1, -1)
         return output(self.critics.network, rows).amin(0).view(z.shape[:-1])
 
-    def fit_critics(self, z: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
-        """Fit ``z [states, latent]`` to ``target [states]``; return the mean loss."""
+    def orders(self, states: int, generator: torch.Generator) -> Tensor:
+        """Return the order of an iteration's states in each of the critics' passes."""
+        passes, device = self.config.critic_passes, self.device
+        if not self.config.shuffle:
+            return torch.arange(states, device=device).expand(passes, -1)
+        drawn = [torch.randperm(states, generator=generator, device=device) for _ in range(passes)]
+        return torch.stack(drawn)
+
+    def fit_critics(self, z: Tensor, target: Tensor, orders: Tensor) -> Tensor:
+        """Fit ``z [states, latent]`` to ``target [states]`` in the ``orders [passes, states]``.
+
+        Return the mean loss.
+        """
         config, states = self.config, (z, target)
         total = torch.zeros((), device=self.device)
-        order = torch.arange(len(z), device=self.device)
-        for _ in range(config.critic_passes):
-            if config.shuffle:
-                order = torch.randperm(len(z), generator=generator, device=self.device)
+        for order in orders:
             drawn = (rows.index_select(0, order).chunk(config.critic_batches) for rows in states)
             for batch in zip(*drawn, strict=True):
                 loss, gradients = critic_gradient(self.critics, *batch, self.compiled)
@@ -130,3 +144,12 @@ class Learner:
                 self.critic_optimizer.step()
                 total += loss
         return total / (config.critic_passes * config.critic_batches)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate, in place where it is a tensor."""
+    group = optimizer.param_groups[0]
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -36,9 +37,15 @@ def shaped(rewards: Sequence[TrainingReward], model: FrozenModel, pair: Tensor) 
     if rewards[0].symlog:  # tasks side by side have one configuration
         reward = symlog(reward)
     if rewards[0].penalty:
-        penalty = reward.new_tensor([task.penalty for task in rewards])
-        reward = reward - penalty[:, None] * model.disagreement(pair)
-    return reward / reward.new_tensor([task.scale for task in rewards])[:, None]
+        penalty = _column(tuple(task.penalty for task in rewards), reward.device, reward.dtype)
+        reward = reward - penalty * model.disagreement(pair)
+    return reward / _column(tuple(task.scale for task in rewards), reward.device, reward.dtype)
+
+
+@lru_cache
+def _column(numbers: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return ``numbers`` as ``[tasks, 1]``; they go to a device once, not at every iteration."""
+    return torch.tensor(numbers, device=device, dtype=dtype)[:, None]
 
 
 def training_reward(

@@ -28,15 +28,14 @@ from pwm_core.evaluation.episodes import deterministic, run_episodes
 from pwm_core.extraction.actor_critic import Policy
 from pwm_core.extraction.config import ExtractionConfig, ExtractionOptions
 from pwm_core.extraction.diagnosis import FIGURES, DataReturns, diagnose, gap
-from pwm_core.extraction.frozen_model import FrozenModel
 from pwm_core.extraction.gradient_noise import gradient_noise
 from pwm_core.extraction.imagination import imagined_returns
+from pwm_core.extraction.iterations import Iterations
 from pwm_core.extraction.learner import Learner
 from pwm_core.extraction.reward import training_reward
 from pwm_core.extraction.starts import StartRows, resampled
 from pwm_core.extraction.stopping import best, stalled
 from pwm_core.extraction.store import TrainedPolicy, architecture, build_policy
-from pwm_core.extraction.together import Together
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.progress import ProgressDisplay
 from pwm_core.run_directory import RunDirectory, plain, read_metrics
@@ -71,6 +70,8 @@ class Extraction:
         """
         self.config, self.options, self.out = config, options, out
         self.device = resolve_device(options.device)
+        if self.device.type == "cuda" and config.precision != "float32":
+            torch.set_float32_matmul_precision("high")  # TF32
         self.trained, self.index = trained, trained.task_index(task)
         self.info = trained.tasks[self.index]
         if dataset.tasks.get(task) != self.info:
@@ -99,7 +100,7 @@ class Extraction:
         if begin_from:
             self._adopt(begin_from)
         self.iteration = 0
-        self.together: Together | None = None
+        self.iterations: Iterations | None = None
         self._run: RunDirectory | None = None
         self._curve: list[dict[str, Any]] = []
         self._best: dict[str, Tensor] = {}
@@ -235,10 +236,14 @@ class Extraction:
     def _observations(self, rows: np.ndarray) -> Tensor:
         return torch.from_numpy(self.dataset.observation[rows][:, : self.info.observation.size])
 
-    def padded(self, observation: Tensor) -> Tensor:
-        """Return ``observation [N, O]`` on the device, as wide as the model's widest task."""
+    def wide(self, observation: Tensor) -> Tensor:
+        """Return ``observation [N, O]`` as wide as the model's widest task."""
         padding = self.model.observation_mean.shape[1] - observation.shape[1]
-        return torch.nn.functional.pad(observation, (0, padding)).to(self.device)
+        return torch.nn.functional.pad(observation, (0, padding))
+
+    def padded(self, observation: Tensor) -> Tensor:
+        """Return :meth:`wide` of ``observation [N, O]`` on the device."""
+        return self.wide(observation).to(self.device)
 
     @torch.no_grad()
     def _encode(self, observation: Tensor) -> tuple[Tensor, Tensor]:
@@ -362,27 +367,17 @@ def _done(extractions: Sequence[Extraction]) -> int:
     return sum(extraction.iteration for extraction in extractions)
 
 
-@torch.no_grad()
-def _encoded(extractions: Sequence[Extraction]) -> Tensor:
-    """Return start states ``[tasks, batch, latent]``."""
-    observation = torch.stack([e.padded(e.start_observations()) for e in extractions])
-    indices = torch.tensor([e.index for e in extractions], device=observation.device)
-    task = indices[:, None].expand(observation.shape[:2])
-    z = extractions[0].model.encode(observation.flatten(0, 1), task.flatten())
-    return z.unflatten(0, observation.shape[:2])
-
-
 def iterate(extractions: Sequence[Extraction]) -> list[dict[str, Tensor]]:
     """Run one iteration of each, side by side; return their figures."""
-    together = extractions[0].together
-    if together is None or together.learners != [e.learner for e in extractions]:
-        learners = [extraction.learner for extraction in extractions]
-        model, tasks = extractions[0].model, [extraction.index for extraction in extractions]
-        together = Together(FrozenModel(model, tasks), learners)
+    iterations = extractions[0].iterations
+    if iterations is None or iterations.learners != [e.learner for e in extractions]:
+        model, graph = extractions[0].model, extractions[0].options.cuda_graph
+        tasks = [extraction.index for extraction in extractions]
+        iterations = Iterations(model, tasks, [e.learner for e in extractions], graph)
         for extraction in extractions:
-            extraction.together = together
-    iterations = [extraction.iteration for extraction in extractions]
-    return together.update(_encoded(extractions), iterations)
+            extraction.iterations = iterations
+    observation = torch.stack([e.wide(e.start_observations()) for e in extractions])
+    return iterations.update(observation, [e.iteration for e in extractions])
 
 
 def simulator(task: str, evaluate: Literal["auto", "real", "model"]) -> Task | None:

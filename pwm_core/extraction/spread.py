@@ -52,7 +52,7 @@ class ReturnSpread:
         delta = objective.mean() - mean
         squares = variance * count + objective.var(correction=0) * new
         squares = squares + delta.square() * count * new / total
-        self.state = torch.stack([mean + delta * new / total, squares / total, total])
+        self.state.copy_(torch.stack([mean + delta * new / total, squares / total, total]))
         return (self.state[1] + 1e-5).sqrt()
 
     def observe(self, target: Tensor, first: bool) -> None:

@@ -38,28 +38,45 @@ class Together:
 
     def update(self, z: Tensor, iterations: Sequence[int]) -> list[Figures]:
         """Run each task's iteration from ``z [tasks, batch, latent]``; return their figures."""
-        pairs = list(zip(self.learners, iterations, strict=True))
-        generators = [learner.generator(iteration) for learner, iteration in pairs]
-        noise = [
-            learner.noise(z.shape[1], generator)
-            for learner, generator in zip(self.learners, generators, strict=True)
-        ]
-        rollout, reward, continues, objective = self._imagine(z, self._stacked(noise))
+        noise, orders = self.prepare(z.shape[1], iterations)
+        return self.step(z, noise, orders, [iteration == 0 for iteration in iterations])
+
+    def prepare(self, batch: int, iterations: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Set the learning rates of the tasks' iterations; return all that these leave to chance.
+
+        That is the actors' noise ``[horizon, tasks, batch, A]`` and the critics' orders
+        ``[tasks, passes, states]``.
+        """
+        noise, orders = [], []
+        for learner, iteration in zip(self.learners, iterations, strict=True):
+            learner.schedule(iteration)
+            generator = learner.generator(iteration)
+            noise.append(learner.noise(batch, generator))
+            orders.append(learner.orders(self._config.horizon * batch, generator))
+        return self._stacked(noise), torch.stack(orders)
+
+    def step(
+        self, z: Tensor, noise: Tensor, orders: Tensor, first: Sequence[bool]
+    ) -> list[Figures]:
+        """Do what :meth:`prepare` has drawn; return the tasks' figures.
+
+        ``first`` says which tasks have seen no iteration before. Nothing here waits for the device
+        or sends anything to it, so that ``extraction.iterations`` can record it.
+        """
+        rollout, reward, continues, objective = self._imagine(z, noise)
         loss = -objective.mean(1)
         rollout.backward(self._divided(loss, objective.detach()).sum())
-        for learner, iteration in pairs:
-            learner.schedule(iteration)
         norms = [learner.step_actor() for learner in self.learners]
         latent, reward, continues = rollout.latent.detach(), reward.detach(), continues.detach()
         target = self._targets(latent[1:], reward, continues)
         figures = []
-        for i, (learner, iteration) in enumerate(pairs):
-            learner.spread.observe(target[:, i], first=iteration == 0)
+        for i, learner in enumerate(self.learners):
+            learner.spread.observe(target[:, i], first=first[i])
             states = latent[:-1, i].flatten(0, 1), target[:, i].flatten()
             figures.append(
                 {
                     "loss/actor": loss[i].detach(),
-                    "loss/critic": learner.fit_critics(*states, generators[i]),
+                    "loss/critic": learner.fit_critics(*states, orders[i]),
                     "gradient_norm/actor": norms[i],
                     "sigma": learner.actor.sigma().detach().mean(),
                 }

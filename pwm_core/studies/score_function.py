@@ -41,7 +41,8 @@ class ScoreFunction:
         learner.step_actor()
         learner.spread.observe(target, first=iteration == 0)
         states = pair[:-1, :, : self.model.latent]
-        learner.fit_critics(states.flatten(0, 1), target.flatten(), generator)
+        orders = learner.orders(target.numel(), generator)
+        learner.fit_critics(states.flatten(0, 1), target.flatten(), orders)
 
     def ascend(self, z: Tensor, noise: Tensor) -> Tensor:
         """Return the flat gradient of the actor's mean objective, to which nothing is done.

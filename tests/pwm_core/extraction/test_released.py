@@ -188,9 +188,9 @@ def test_two_iterations_equal_the_released_ones(
     targets = []
     fit = learner.fit_critics
 
-    def seen(z: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
+    def seen(z: Tensor, target: Tensor, orders: Tensor) -> Tensor:
         targets.append(target)
-        return fit(z, target, generator)
+        return fit(z, target, orders)
 
     monkeypatch.setattr(learner, "fit_critics", seen)
     task = torch.full((BATCH,), TASK)
