@@ -3,11 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.measure import Program, Row, compare, counted_work, profile_rows
+from benchmarks.measure import (
+    Program,
+    Row,
+    compare,
+    counted_work,
+    profile_rows,
+    without_kernels,
+)
 from benchmarks.reference import PlainExtraction
 from benchmarks.settings import Settings
 from benchmarks.synthetic import TASKS, synthetic_dataset, untrained_world_model
@@ -19,6 +26,7 @@ from pwm_core.model.store import TrainedWorldModel
 from pwm_core.verbs.extract import Extract
 
 REFERENCE = "reference"
+BY_HAND, NO_COMPILER, COMPILED = "by hand (default)", "by hand, no C compiler", "torch.compile"
 ONE_BY_ONE = "one after the other"
 MANY = 10
 """Tasks side by side."""
@@ -73,17 +81,18 @@ def against_reference(
 ) -> list[Row]:
     """Return rows of one task's iterations and of the plain reference's."""
     trained = untrained_world_model(dataset, size)
-    ways = {"by hand (default)": False} | ({"compiled": True} if settings.compiled else {})
-    runners = {
-        name: extraction(dataset, directory, compiled, trained, overrides)
-        for name, compiled in ways.items()
+    fast = extraction(dataset, directory, trained=trained, overrides=overrides)
+    reference, run = PlainExtraction(fast), partial(one_iteration, [fast])
+    runs: dict[str, Callable[[], object]] = {
+        REFERENCE: reference.iterate,
+        BY_HAND: run,
+        NO_COMPILER: without_kernels(run),
     }
-    fast = next(iter(runners.values()))
-    reference = PlainExtraction(fast)
+    if settings.compiled:
+        runner = extraction(dataset, directory, True, trained, overrides)
+        runs[COMPILED] = partial(one_iteration, [runner])
     calls = settings.calls if size == "tiny" else 1
-    programs = {REFERENCE: Program(reference.iterate, calls)}
-    for name, runner in runners.items():
-        programs[name] = Program(partial(one_iteration, [runner]), calls)
+    programs = {name: Program(run, calls) for name, run in runs.items()}
     needed = counted_work(lambda: one_iteration([fast]))
     executed = dict.fromkeys(programs, needed)
     executed[REFERENCE] = counted_work(reference.iterate)
@@ -95,17 +104,18 @@ def side_by_side(dataset: Dataset, directory: Path, settings: Settings) -> list[
     """Return rows of many tasks' iterations, together and one after the other."""
     trained = untrained_world_model(dataset)
 
-    def runners(compiled: bool = False) -> list[Extraction]:
+    def runners() -> list[Extraction]:
         names = [TASKS[i % len(TASKS)] for i in range(MANY)]
-        return [extraction(dataset, directory, compiled, trained, task=name) for name in names]
+        return [extraction(dataset, directory, trained=trained, task=name) for name in names]
 
     together = runners()
+    alone, run = partial(one_by_one, runners()), partial(one_iteration, together)
     programs = {
-        ONE_BY_ONE: Program(partial(one_by_one, runners()), 1),
-        "together": Program(partial(one_iteration, together), 1),
+        ONE_BY_ONE: Program(alone, 1),
+        "together": Program(run, 1),
+        f"{ONE_BY_ONE}, no C compiler": Program(without_kernels(alone), 1),
+        "together, no C compiler": Program(without_kernels(run), 1),
     }
-    if settings.compiled:
-        programs["together, compiled"] = Program(partial(one_iteration, runners(True)), 1)
     needed = counted_work(lambda: one_iteration(together))
     executed = dict.fromkeys(programs, needed)
     case = f"tiny, batch {together[0].config.batch}, {MANY} tasks"

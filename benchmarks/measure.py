@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from pwm_core.model import kernels
 from pwm_core.model.products import product
 
 Row = dict[str, Any]
@@ -53,6 +55,16 @@ class Program:
 
     run: Callable[[], object]
     calls: int
+
+
+def without_kernels(run: Callable[[], object]) -> Callable[[], None]:
+    """Return ``run`` as it is where there is no C compiler."""
+
+    def ran() -> None:
+        with mock.patch.object(kernels, "library", return_value=None):
+            run()
+
+    return ran
 
 
 def gemm() -> Program:

@@ -8,7 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from benchmarks.measure import Program, Row, compare, counted_work, profile_rows
+from benchmarks.measure import (
+    Program,
+    Row,
+    compare,
+    counted_work,
+    profile_rows,
+    without_kernels,
+)
 from benchmarks.reference import PlainPretraining
 from benchmarks.settings import Settings
 from benchmarks.synthetic import synthetic_dataset
@@ -19,7 +26,8 @@ from pwm_core.verbs.pretrain import Pretrain
 
 SizeName = Literal["tiny", "1M", "5M"]
 LARGER: tuple[SizeName, ...] = ("1M", "5M")
-REFERENCE, EAGER, COMPILED, BY_HAND = "reference", "eager", "compiled", "by hand (default)"
+REFERENCE, EAGER, COMPILED = "reference", "eager", "torch.compile"
+BY_HAND, NO_COMPILER = "by hand (default)", "by hand, no C compiler"
 
 
 def pretraining(
@@ -76,6 +84,8 @@ def against_reference(
         programs = {REFERENCE: Program(partial(reference.update, horizon), settings.calls)}
         for name, runner in runners.items():
             programs[name] = Program(partial(one_update, runner), settings.calls)
+        by_hand = programs[BY_HAND]
+        programs[NO_COMPILER] = Program(without_kernels(by_hand.run), by_hand.calls)
         needed = counted_work(lambda: one_update(eager))
         executed = dict.fromkeys(programs, needed)
         executed[REFERENCE] = counted_work(programs[REFERENCE].run)
