@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-Value = str | bool | float | Sequence[str]
+Value = str | bool | float | Sequence[str] | Sequence[float]
 """A parameter's value."""
 
 

@@ -99,7 +99,7 @@ def finetuning(
             "offline": str(tiny_data),
             "directory": str(tmp_path / "online"),
             "policy_dir": str(tmp_path / "policies"),
-            "learner": f"{sys.executable} {SCRIPT} {tmp_path / 'plan.json'}",
+            "learner": f"{sys.executable} -I -S {SCRIPT} {tmp_path / 'plan.json'}",
             "episodes_per_round": 2,
             "held_out_every": 2,
             "watch_episodes": 2,
@@ -117,7 +117,7 @@ def candidate(make_bundle: Any, tmp_path: Path) -> Callable[[Any], str]:
     """Make a bundle outside of the policy directory and return its path."""
 
     def make(gain: Any) -> str:
-        path = make_bundle("made", gain, provenance={})
+        path = make_bundle("made", gain, provenance={}, parity={"max_abs_error": 1e-6})
         target = tmp_path / TASK / f"{len(list(tmp_path.glob(f'{TASK}/*')))}.onnx"
         target.parent.mkdir(exist_ok=True)
         return str(path.rename(target))
@@ -198,7 +198,9 @@ def test_a_learner_that_dies_for_good_leaves_everything_as_it_is(
 def test_a_refusal_by_the_gate_and_one_by_the_policy_node(
     finetuning, candidate, make_bundle, session, until, tmp_path
 ) -> None:
-    other_rate = make_bundle("slow", provenance={}, control_step=0.5)
+    other_rate = make_bundle(
+        "slow", provenance={}, parity={"max_abs_error": 1e-6}, control_step=0.5
+    )
     target = Path(candidate(WORSE)).with_name("slow.onnx")
     plan = {"finetune": ["refuse", "pass", "hang"], "export": [str(other_rate.rename(target))]}
     found = finetuning(plan)

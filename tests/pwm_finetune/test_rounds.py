@@ -104,7 +104,7 @@ class Rig:
         self.data = OnlineData(
             self.directory / "data", TaskInfo.of(get_task(TASK)), Bounds(1e9, True, 2)
         )
-        command = (sys.executable, str(SCRIPT), str(self.directory / "plan.json"))
+        command = (sys.executable, "-I", "-S", str(SCRIPT), str(self.directory / "plan.json"))
         learner = LearnerSettings(command, "", (), (), False, 60.0)
         settings = replace(self.settings, **changes)
         return Rounds(

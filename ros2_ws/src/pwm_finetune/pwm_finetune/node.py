@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from pwm_core.files import sha256
 from pwm_core.stop_signals import stop_requested
 from pwm_finetune import parameters
 from pwm_finetune.data import HELD_OUT, TRAINING, OnlineData
+from pwm_finetune.explorer import Explorer
 from pwm_finetune.learner import progress
 from pwm_finetune.policy_client import Call, PolicyClient, provenance
 from pwm_finetune.recorder import Recorder
@@ -39,6 +41,8 @@ from pwm_finetune.transitions import Outcome
 LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 VERDICTS = QoSProfile(depth=20, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 STEP_SECONDS = 0.2
+LAST_SECONDS = 3.0
+"""How long a node that ends waits for the policy node to end the noise."""
 LEARNING = (Phase.LEARNING, Phase.EXPORTING)
 
 
@@ -58,7 +62,7 @@ class FinetuneNode(Node):
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._objection = ""
         self._lineage: Call | None = None
-        self._checked = False
+        self._checked = self._ending = False
         self._rounds = Rounds(
             settings.rounds,
             settings.learner,
@@ -71,15 +75,23 @@ class FinetuneNode(Node):
         self._recorder = Recorder(
             self, settings.topics, settings.task, self._data, self._on_outcome
         )
+        self._explorer = Explorer(self._policy_node, settings.exploration)
         self._create_services()
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(STEP_SECONDS, self._step, clock=steady)
         self.create_timer(1.0, self._every_second, clock=steady)
         self._publish_state()
 
+    @property
+    def calm(self) -> bool:
+        """Whether the policy acts without noise of ours."""
+        return self._explorer.calm
+
     def close(self) -> None:
-        """End the learner; recorded episodes and the state are on disk."""
+        """End the learner and the noise; recorded episodes and the state are on disk."""
+        self._ending = True
         self._rounds.close()
+        self._explorer.want(False, 0)
 
     def _restored(self) -> State:
         """Return where fine-tuning stood, or its beginning."""
@@ -130,16 +142,28 @@ class FinetuneNode(Node):
     # What is due
 
     def _step(self) -> None:
+        if self._ending:
+            return
         state = self._rounds.state
         self._recorder.recording = state.mode is Mode.RUNNING
         self._recorder.look()
+        self._explore()
         try:
             if self._lineage_holds():
                 self._rounds.step()
         except (OSError, PwmError) as error:  # a full disk, say; tried again
             self._object(str(error))
+        except Exception as error:  # whatever it is, a candidate that acts must stay watched
+            self._object(f"{type(error).__name__}: {error}")
         else:
             self._objection = ""
+
+    def _explore(self) -> None:
+        """Noise while episodes are gathered, once it is known what the policy earns without."""
+        state, known = self._rounds.state, self._settings.rounds.before
+        gathering = state.mode is Mode.RUNNING and state.phase is Phase.GATHERING
+        exploring = gathering and len(state.before) >= known and not self._policy_node.stopped
+        self._explorer.want(exploring, self._data.episodes)
 
     def _lineage_holds(self) -> bool:
         """Whether the running bundle comes from the world model that learning goes on from.
@@ -172,7 +196,8 @@ class FinetuneNode(Node):
             f"episode of {outcome.policy}: return {outcome.total:.4g} "
             f"in {outcome.decisions} decisions"
         )
-        self._rounds.heard(outcome)
+        if self._explorer.ended():
+            self._rounds.heard(outcome)
 
     def _object(self, reason: str) -> None:
         if reason != self._objection:
@@ -259,7 +284,11 @@ def main() -> int:
     executor.add_node(node)
     while not stopping.is_set():
         executor.spin_once(timeout_sec=0.1)
+    deadline = time.monotonic() + LAST_SECONDS
     node.close()
+    while not node.calm and time.monotonic() < deadline:
+        executor.spin_once(timeout_sec=0.1)
+        node.close()
     executor.shutdown()
     node.destroy_node()
     rclpy.shutdown()

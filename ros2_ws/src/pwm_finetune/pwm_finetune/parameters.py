@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ class Settings:
     bounds: Bounds
     learner: LearnerSettings
     rounds: RoundSettings
+    exploration: tuple[float, ...]
+    """Levels of noise; empty: none."""
     autostart: bool
 
 
@@ -127,6 +130,14 @@ def _declare_learner(node: Node) -> None:
         5,
         "New episodes that begin a round.",
         integer_range=[IntegerRange(from_value=1, to_value=100_000, step=1)],
+    )
+    _declare(
+        node,
+        "exploration_noise",
+        [0.0],
+        "Noise on actions while episodes are gathered, deviations as fractions of the actions' "
+        "range, in turn; sets the policy node's parameter of this name, to 0 while returns are "
+        "judged. [0.0]: leave it alone.",
     )
     _declare(
         node,
@@ -241,11 +252,19 @@ def read(node: Node) -> Settings:
             retries=get("retries"),
             blend_seconds=get("blend_seconds"),
         ),
+        exploration=_levels(get("exploration_noise")),
         autostart=get("autostart"),
     )
 
 
 _DESCRIBED: dict[str, str] = {}
+
+
+def _levels(given: Sequence[float]) -> tuple[float, ...]:
+    wrong = [level for level in given if not 0.0 <= level <= 1.0]
+    if wrong:
+        raise ValueError(f"exploration_noise has {wrong[0]}, expected 0 to 1")
+    return tuple(given) if any(given) else ()
 
 
 def _task(offline: Path, name: str) -> TaskInfo:

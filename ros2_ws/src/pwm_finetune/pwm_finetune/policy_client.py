@@ -10,7 +10,9 @@ from typing import Any
 
 from pwm_interfaces.msg import PolicyStatus
 from pwm_interfaces.srv import ListPolicies, LoadPolicy, SwapPolicy
+from rcl_interfaces.srv import SetParameters
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 
 ANSWER_SECONDS = 30.0
@@ -67,6 +69,7 @@ class PolicyClient:
         self._load: Any = node.create_client(LoadPolicy, f"{name}/load_policy")
         self._swap: Any = node.create_client(SwapPolicy, f"{name}/swap_policy")
         self._list: Any = node.create_client(ListPolicies, f"{name}/list_policies")
+        self._parameters: Any = node.create_client(SetParameters, f"{name}/set_parameters")
         node.create_subscription(PolicyStatus, f"{name}/status", self._on_status, LATCHED)
 
     def _on_status(self, status: PolicyStatus) -> None:
@@ -90,6 +93,11 @@ class PolicyClient:
     def swap(self, name: str, blend_seconds: float) -> Call:
         """Ask to let a loaded policy act."""
         return Call(self._swap, SwapPolicy.Request(name=name, blend_seconds=blend_seconds))
+
+    def explore(self, noise: float) -> Call:
+        """Ask for noise on actions, a deviation as a fraction of their range."""
+        value = Parameter("exploration_noise", value=noise).to_parameter_msg()
+        return Call(self._parameters, SetParameters.Request(parameters=[value]))
 
     def list(self) -> Call:
         """Ask for the policies that are loaded."""

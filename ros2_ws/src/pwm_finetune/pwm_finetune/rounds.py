@@ -293,10 +293,12 @@ class Rounds:
         state, checks = self.state, self._checks()
         try:
             bundle = Bundle.load(self.round.bundle)
+            parity = bundle.metadata.get("parity")
+            if not parity:
+                raise BundleError(f"{self.round.bundle} does not say that its graph was checked")
         except BundleError as error:
             self._died(f"its bundle cannot be used: {error}")
             return
-        parity = bundle.metadata["parity"]
         checks.append(
             {
                 "check": "export parity",

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Online fine-tuning in closed loop over ROS: what a shift costs, and what comes back.
+
+    python -m pwm_bringup.finetune_trial --shift actuator_gain=0.4 --out runs/online_trial
+
+Simulator, policy node and fine-tuning node are the real ones, in lockstep: the simulation waits for
+the policy, and stands while the learner works, so that episodes are counted and not seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from std_msgs.msg import String
+
+from pwm_bringup.nodes import NodeProcess, Value
+from pwm_bringup.processes import RosProcess, leased_domain, stop_all
+from pwm_bringup.session import LATCHED, Session, SessionError, run_lockstep, write_json
+
+SEED = 10_000
+"""First seed of the episodes that compare; the robot's own have others."""
+STANDS = ("learning", "exporting")
+"""Phases in which the robot waits for the learner."""
+ROUND_SECONDS = 3600.0
+
+
+class Trial:
+    """A robot, its policy, and what is known of its fine-tuning."""
+
+    def __init__(self, session: Session, arguments: argparse.Namespace) -> None:
+        self.session, self._arguments = session, arguments
+        self.states: list[dict[str, Any]] = []
+        self.verdicts: list[dict[str, Any]] = []
+        session.create_subscription(String, "finetune_node/state", self._on_state, LATCHED)
+        session.create_subscription(String, "finetune_node/verdict", self._on_verdict, 100)
+        self.learning = self.seconds = 0.0
+        """Seconds that the learner, and all of the adaptation, took."""
+
+    def _on_state(self, message: String) -> None:
+        self.states.append(json.loads(message.data))
+
+    def _on_verdict(self, message: String) -> None:
+        verdict = json.loads(message.data)
+        self.verdicts.append(verdict)
+        print(f"  round {verdict['round']}: {verdict['verdict']}. {verdict['reason']}", flush=True)
+
+    def returns(self, what: str) -> list[float]:
+        """Return what the acting policy earns in the episodes that compare."""
+        task, count = self._arguments.task, self._arguments.episodes
+        records = [run_lockstep(self.session, task, "", SEED + n) for n in range(count)]
+        found = [float(record["return"]) for record in records]
+        print(f"{what}: {np.mean(found):.1f} ({records[0]['policy']})", flush=True)
+        return found
+
+    def adapt(self) -> None:
+        """Let the robot act and learn until the last round has ended."""
+        self._drive("lockstep")
+        last, begun = self._arguments.rounds, time.monotonic()
+
+        def ended() -> bool:
+            state = self.states[-1] if self.states else {}
+            done = state.get("round", 0) >= last and state.get("phase") == "gathering"
+            return done or state.get("phase") == "failed" or state.get("mode") == "stopped"
+
+        while not ended():
+            self.session.spin_until(lambda: ended() or self._stands, "a round", ROUND_SECONDS)
+            if self._stands:
+                self._drive("paused")
+                paused = time.monotonic()
+                self.session.spin_until(
+                    lambda: ended() or not self._stands, "the learner", ROUND_SECONDS
+                )
+                self.learning += time.monotonic() - paused
+                self._drive("lockstep")
+        self.seconds = time.monotonic() - begun
+
+    @property
+    def _stands(self) -> bool:
+        return bool(self.states) and self.states[-1]["phase"] in STANDS
+
+    def _drive(self, mode: str) -> None:
+        self.session.configure("mujoco_bridge", mode=mode, auto_reset=True, time_limit=True)
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the record of one trial; ``SessionError`` when the nodes do not do as they should."""
+    out = arguments.out
+    shutil.rmtree(out, ignore_errors=True)
+    bundles = out / "bundles"
+    bundles.mkdir(parents=True)
+    shutil.copy(arguments.bundle, bundles / f"{arguments.task}.onnx")
+    with leased_domain() as domain:
+        rclpy.init(domain_id=domain)
+        with _robot(arguments, bundles, domain) as processes:
+            session = Session(patience=120.0)
+            trial = Trial(session, arguments)
+            try:
+                record = _measure(trial, arguments, bundles, domain, processes)
+            finally:
+                session.close()
+        rclpy.shutdown()
+    write_json(out / "trial.json", record)
+    return record
+
+
+def _measure(
+    trial: Trial,
+    arguments: argparse.Namespace,
+    bundles: Path,
+    domain: int,
+    processes: list[RosProcess],
+) -> dict[str, Any]:
+    session = trial.session
+    nominal = trial.returns("nominal")
+    session.configure("mujoco_bridge", **_shift(arguments.shift))
+    shifted = trial.returns("after the shift")
+    node = NodeProcess("pwm_finetune", "finetune_node", _finetuning(arguments, bundles))
+    log = open(arguments.out / "finetune_node.log", "w")  # noqa: SIM115 (ends with the process)
+    processes.append(
+        RosProcess.of_node(node, domain=domain, sink=lambda line: print(line, file=log, flush=True))
+    )
+    trial.adapt()
+    processes.pop().stop()
+    adapted = trial.returns("after adaptation")
+    policy, _ = session.next_diagnostics()
+    lost, regained = np.mean(nominal) - np.mean(shifted), np.mean(adapted) - np.mean(shifted)
+    state = trial.states[-1]
+    return {
+        "task": arguments.task,
+        "shift": arguments.shift,
+        "seed": arguments.seed,
+        "nominal": nominal,
+        "shifted": shifted,
+        "adapted": adapted,
+        "recovered": float(regained / lost) if lost else None,
+        "episodes": state["trained_on"],
+        "accepted": state["accepted"],
+        "refused": state["refused"],
+        "learner_minutes": trial.learning / 60,
+        "minutes": trial.seconds / 60,
+        "missed_ticks": policy.get("missed_ticks"),
+        "running": session.status.policy,
+        "verdicts": trial.verdicts,
+    }
+
+
+@contextlib.contextmanager
+def _robot(arguments: argparse.Namespace, bundles: Path, domain: int) -> Iterator[list[RosProcess]]:
+    bridge: dict[str, Value] = {"task": arguments.task, "mode": "lockstep", "auto_reset": False}
+    policy: dict[str, Value] = {"policy_dir": str(bundles.absolute()), "trigger": "observation"}
+    nodes = [
+        NodeProcess("pwm_mujoco", "mujoco_bridge", bridge),
+        NodeProcess("pwm_policy", "policy_node", policy),
+    ]
+    processes = [RosProcess.of_node(n, domain=domain, sink=lambda line: None) for n in nodes]
+    try:
+        yield processes
+    finally:
+        stop_all(processes)
+
+
+def _finetuning(arguments: argparse.Namespace, bundles: Path) -> dict[str, Value]:
+    options = f"--seed {arguments.seed} {arguments.finetune_options}"
+    given: dict[str, Value] = {
+        "task": arguments.task,
+        "policy": str(arguments.policy.absolute()),
+        "world_model": str(arguments.world_model.absolute()),
+        "offline": str(arguments.offline.absolute()),
+        "directory": str((arguments.out / "online").absolute()),
+        "policy_dir": str(bundles.absolute()),
+        "finetune_options": options.strip(),
+        "learner": f"{sys.executable} -m pwm_core.cli",
+    }
+    numbers: dict[str, Value] = {
+        "episodes_per_round": arguments.episodes_per_round,
+        "watch_episodes": arguments.watch,
+        "baseline_episodes": arguments.watch,
+    }
+    return given | numbers | {"exploration_noise": arguments.noise}
+
+
+def _shift(text: str) -> dict[str, float | int]:
+    """Read ``actuator_gain=0.4``: a parameter of the bridge and its value."""
+    name, _, value = text.partition("=")
+    return {name: int(value) if name == "observation_delay" else float(value)}
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--task", default="cartpole-swingup")
+    parser.add_argument("--shift", default="actuator_gain=0.4", help="bridge parameter and value")
+    parser.add_argument(
+        "--bundle", type=Path, default=Path("runs/demo/bundles/cartpole-swingup.onnx")
+    )
+    parser.add_argument(
+        "--policy",
+        type=Path,
+        default=Path("runs/demo/policies/cartpole-swingup/policy.safetensors"),
+    )
+    parser.add_argument(
+        "--world-model", type=Path, default=Path("runs/demo/world_model/world_model.safetensors")
+    )
+    parser.add_argument("--offline", type=Path, default=Path("runs/demo/data"))
+    parser.add_argument("--out", type=Path, default=Path("runs/online_trial"), help="replaced")
+    parser.add_argument("--episodes", type=int, default=10, help="episodes of a comparison")
+    parser.add_argument("--rounds", type=int, default=3, help="candidates")
+    parser.add_argument("--episodes-per-round", type=int, default=9)
+    parser.add_argument("--watch", type=int, default=3, help="episodes a candidate is watched")
+    parser.add_argument(
+        "--noise", type=float, nargs="+", default=[0.1, 0.2], help="fractions of the action range"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the learner")
+    parser.add_argument("--finetune-options", default="")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run one trial and print what came of it; 1 when the nodes failed it."""
+    try:
+        record = run(_arguments())
+    except SessionError as error:
+        print(f"finetune_trial: {error}", file=sys.stderr)
+        return 1
+    shown = {k: v for k, v in record.items() if k != "verdicts"}
+    shown |= {k: float(np.mean(record[k])) for k in ("nominal", "shifted", "adapted")}
+    print(json.dumps(shown, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
