@@ -56,10 +56,11 @@ class Bag:
         return self._files[-1].path
 
     def add_topic(self, topic: Topic) -> None:
-        """Make a topic known before its first message."""
+        """Make a topic known before its first message, or who else publishes it by now."""
         self._topics[topic.name] = topic
         if topic.latched:
-            self._latched[topic.name] = deque(maxlen=topic.latched)
+            held = self._latched.get(topic.name, ())
+            self._latched[topic.name] = deque(held, maxlen=topic.latched)
 
     def write(self, topic: str, data: bytes, log_time: int, publish_time: int) -> None:
         """Append one message of a known topic; times in nanoseconds since the epoch."""

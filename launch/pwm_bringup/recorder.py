@@ -69,6 +69,7 @@ class Recorder(Node):
         self.recording = Recording(bag)
         self._patterns = [self._full(name) for name in self.get_parameter("topics").value]
         self._subscribed: dict[str, Any] = {}
+        self._publisher_counts: dict[str, int] = {}
         self._unknown_types: set[str] = set()
         self._lost = 0
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -117,31 +118,38 @@ class Recorder(Node):
             reliability=RELIABLE if _all(offered, "reliability", RELIABLE) else BEST_EFFORT,
             durability=LATCHED if _all(offered, "durability", LATCHED) else VOLATILE,
         )
-        present = self._subscribed.get(name)
-        if present is None:
-            try:
-                message_class = _message_class(kind)
-                definition = full_text(kind)
-            except (ImportError, AttributeError, DefinitionError) as error:
-                self._unknown_types.add(kind)
-                self.get_logger().warning(f"{name} is not recorded: {error}")
-                return
-            type_hash = str(publishers[0].topic_type_hash)
-            qos = tuple(_as_rosbag2(profile) for profile in offered)
-            self.recording.add_topic(Topic(name, kind, definition, type_hash, qos))
-        elif _asks_too_much(present.qos_profile, wanted):
-            message_class = present.msg_type
-            self.destroy_subscription(present)
-        else:
+        if len(publishers) > self._publisher_counts.get(name, 0) and not self._describe(
+            name, kind, publishers
+        ):
             return
+        present = self._subscribed.get(name)
+        if present is not None:
+            if not _asks_too_much(present.qos_profile, wanted):
+                return
+            self.destroy_subscription(present)
         self._subscribed[name] = self.create_subscription(
-            message_class,
+            _message_class(kind),
             name,
             partial(self._on_message, name),
             wanted,
             raw=True,
             event_callbacks=SubscriptionEventCallbacks(message_lost=self._on_lost),
         )
+
+    def _describe(self, name: str, kind: str, publishers: list[TopicEndpointInfo]) -> bool:
+        """Make a topic known, or how many publish it by now; False if nobody can read it."""
+        try:
+            _message_class(kind)
+            definition = full_text(kind)
+        except (ImportError, AttributeError, DefinitionError) as error:
+            self._unknown_types.add(kind)
+            self.get_logger().warning(f"{name} is not recorded: {error}")
+            return False
+        type_hash = str(publishers[0].topic_type_hash)
+        qos = tuple(_as_rosbag2(publisher.qos_profile) for publisher in publishers)
+        self.recording.add_topic(Topic(name, kind, definition, type_hash, qos))
+        self._publisher_counts[name] = len(publishers)
+        return True
 
     def _on_message(self, topic: str, data: bytes, info: Mapping[str, Any]) -> None:
         received = info["received_timestamp"] or time.time_ns()
