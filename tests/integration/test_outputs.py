@@ -29,7 +29,7 @@ def commands(make_bundle, start_policy, session, until, observe, listen) -> Call
     def run(kind: type, topic: str, **parameters: Any) -> list:
         make_bundle("full", (1.0, 0, 0, 0, 0))
         received = listen(kind, topic)
-        start_policy(**parameters)
+        start_policy(stale_timeout=60.0, **parameters)  # a busy machine is no fault
         until(lambda: session.status.state == "active", "the node to be active")
         observe(FULL)
         return received
