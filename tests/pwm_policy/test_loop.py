@@ -791,3 +791,16 @@ def test_a_loop_that_does_not_end_is_told(start, right: Bundle, monkeypatch) -> 
         rig.loop.stop()
     released.set()
     rig.loop.join(10)
+
+
+def test_noise_is_on_the_policys_actions_and_never_on_the_safe_one(start, make_bundle) -> None:
+    rig = start(Bundle.load(make_bundle("middle", (0.1, 0, 0, 0, 0))))
+    rig.loop.drive(replace(rig.loop._settings, exploration_noise=0.05, exploration_seed=7))
+    for step in range(1, 31):
+        rig.put(step)
+        rig.wait(lambda c, step=step: c.observation_step == step)
+    values = np.array([c.values[0] for c in rig.commands])
+    assert 0.03 < values.std() < 0.3  # a twentieth of the range of 2
+    rig.emergency_stop.latch()
+    safe = rig.put_until(31, lambda c: c.safe)
+    np.testing.assert_array_equal(safe.values, ACTION.safe)
