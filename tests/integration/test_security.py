@@ -20,6 +20,7 @@ ENCLAVES = (
     "mujoco_bridge",
     "robot",
     "recorder",
+    "finetune_node",
     "dashboard",
     "operator",
     "observer",
@@ -96,22 +97,28 @@ def test_only_the_policy_node_commands(enclaves: dict[str, Enclave], topic: str)
 
 
 @pytest.mark.parametrize(
-    "service",
+    ("service", "others"),
     [
-        "swap_policy",
-        "load_policy",
-        "rollback",
-        "emergency_stop",
-        "change_state",
-        "set_parameters",
-        "set_parameters_atomically",
+        ("swap_policy", {"finetune_node"}),
+        ("load_policy", {"finetune_node"}),
+        ("rollback", set()),
+        ("emergency_stop", set()),
+        ("change_state", set()),
+        ("set_parameters", {"finetune_node"}),
+        ("set_parameters_atomically", set()),
     ],
 )
-def test_only_dashboard_and_operator_change_what_runs(
-    enclaves: dict[str, Enclave], service: str
+def test_only_dashboard_operator_and_fine_tuning_change_what_runs(
+    enclaves: dict[str, Enclave], service: str, others: set[str]
 ) -> None:
-    assert who_may(enclaves, "request", f"/policy_node/{service}") == {"dashboard", "operator"}
+    asking = {"dashboard", "operator"} | others
+    assert who_may(enclaves, "request", f"/policy_node/{service}") == asking
     assert who_may(enclaves, "reply", f"/policy_node/{service}") == {"policy_node"}
+
+
+def test_only_dashboard_and_operator_decide_on_candidates(enclaves: dict[str, Enclave]) -> None:
+    assert who_may(enclaves, "request", "/finetune_node/approve") == {"dashboard", "operator"}
+    assert who_may(enclaves, "reply", "/finetune_node/approve") == {"finetune_node"}
 
 
 @pytest.mark.parametrize("topic", ["/joint_states", "/imu/data", "/odom"])
@@ -121,7 +128,8 @@ def test_only_the_robot_and_who_plays_it_measure(enclaves: dict[str, Enclave], t
 
 def test_everybody_may_look(enclaves: dict[str, Enclave]) -> None:
     watching = {"dashboard", "operator", "observer"}
-    assert who_may(enclaves, "request", "/policy_node/list_policies") == watching
+    listing = watching | {"finetune_node"}
+    assert who_may(enclaves, "request", "/policy_node/list_policies") == listing
     assert who_may(enclaves, "subscribe", "/anything/at/all") == watching | {"recorder"}
 
 
