@@ -34,7 +34,7 @@ class GateConfig:
 class FinetuningConfig:
     """What decides which candidate comes out."""
 
-    updates: int = 400
+    updates: int = 300
     """Gradient steps of the world model."""
     transitions: int = 1024
     """Transitions per step, half of them online."""
@@ -44,13 +44,13 @@ class FinetuningConfig:
     """Adam's for the world model, cosine decay."""
     clip: float = 1.0
     """Largest gradient norm of the world model."""
-    iterations: int = 100
+    iterations: int = 60
     """Actor updates at most, of the warm-started extraction; the best of them is kept."""
     actor_rate: float = 1e-4
     """Actor's learning rate, a fifth of what it was extracted with."""
     action_penalty: float = 0.3
     """Taken off the objective, in deviations of returns, per squared change of an action."""
-    critic_iterations: int = 100
+    critic_iterations: int = 60
     """Iterations before them in which the critics, which begin anew, learn the running policy."""
     online_starts: float = 0.75
     """Share of imagination's start states that are online data."""

@@ -62,7 +62,7 @@ class Finetune:
     """How the policies came to be."""
     adaptation: AdaptationConfig = field(default_factory=AdaptationConfig)
     """How they adapt."""
-    updates: int = 800
+    updates: int = 600
     """Gradient steps of the world model that knows online data only."""
 
     def settings(self) -> Sequence[Setting]:
