@@ -8,7 +8,7 @@ longer to start than to run. See https://docs.pytorch.org/docs/stable/notes/cuda
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -67,3 +67,18 @@ class Recorded(Generic[R]):
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
             self._outputs = self._function(*self._inputs)
+
+
+def keep_rates_on(device: torch.device, optimizer: torch.optim.Optimizer) -> None:
+    """Keep the learning rates of a fused Adam on ``device``, where a graph reads them anew."""
+    for group in optimizer.param_groups:
+        group["lr"] = torch.tensor(float(group["lr"]), device=device)
+        group["capturable"] = True
+
+
+def set_rate(group: dict[str, Any], rate: float) -> None:
+    """Set the learning rate of an optimiser's parameters, in place where it is a tensor."""
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pwm_core.checkpoint import load_optimizer, load_weights, optimizer_tensors, part, prefixed
+from pwm_core.cuda_graph import keep_rates_on, set_rate
 from pwm_core.extraction.actor_critic import Actor, Critics
 from pwm_core.extraction.config import ExtractionConfig
 from pwm_core.extraction.critic_gradient import critic_gradient
@@ -89,14 +90,13 @@ class Learner:
             (self.critic_optimizer, config.critic_rate),
         ):
             resting = optimizer is self.actor_optimizer and iteration < config.critic_iterations
-            set_rate(optimizer, 0.0 if resting else rate + done * (config.final_rate - rate))
+            decayed = rate + done * (config.final_rate - rate)
+            set_rate(optimizer.param_groups[0], 0.0 if resting else decayed)
 
     def keep_rates_on_device(self) -> None:
         """Keep the learning rates where a CUDA graph reads them anew each time."""
         for optimizer in (self.actor_optimizer, self.critic_optimizer):
-            (group,) = optimizer.param_groups
-            group["lr"] = torch.tensor(float(group["lr"]), device=self.device)
-            group["capturable"] = True
+            keep_rates_on(self.device, optimizer)
 
     def twin(self) -> Learner:
         """Return a learner with a copy of the actor, and with the same critics."""
@@ -136,20 +136,11 @@ class Learner:
         config, states = self.config, (z, target)
         total = torch.zeros((), device=self.device)
         for order in orders:
-            drawn = (rows.index_select(0, order).chunk(config.critic_batches) for rows in states)
-            for batch in zip(*drawn, strict=True):
-                loss, gradients = critic_gradient(self.critics, *batch, self.compiled)
+            drawn = (each.index_select(0, order).chunk(config.critic_batches) for each in states)
+            for rows, wanted in zip(*drawn, strict=True):
+                loss, gradients = critic_gradient(self.critics, rows, wanted, self.compiled)
                 self.critic_weights.follow(gradients)
                 self.critic_weights.clip(config.critic_clip)
                 self.critic_optimizer.step()
                 total += loss
         return total / (config.critic_passes * config.critic_batches)
-
-
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate, in place where it is a tensor."""
-    group = optimizer.param_groups[0]
-    if isinstance(group["lr"], Tensor):
-        group["lr"].fill_(rate)
-    else:
-        group["lr"] = rate

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,10 +24,12 @@ from pwm_core.checkpoint import (
     prefixed,
     save_checkpoint,
 )
+from pwm_core.cuda_graph import Recorded, keep_rates_on, set_rate
 from pwm_core.data.dataset import Dataset, DatasetError
+from pwm_core.data.prefetch import Prefetch
 from pwm_core.data.sampler import Windows, WindowSampler
 from pwm_core.data.split import split
-from pwm_core.device import choose_threads, resolve_device
+from pwm_core.device import choose_threads, resolve_device, sent
 from pwm_core.errors import PwmError
 from pwm_core.files import sha256
 from pwm_core.limits import BELOW_ONE, INSIDE, NOT_NEGATIVE, ONE_OR_MORE, POSITIVE
@@ -115,6 +118,8 @@ class PretrainingOptions:
     """CPU threads; 0 measures whether more than one pays. A resumed run keeps the number it had."""
     validate_every: int = 250
     checkpoint_every: int = 250
+    cuda_graph: bool = True
+    """On a GPU, in one process: start each update as one CUDA graph."""
 
     def __post_init__(self) -> None:
         ONE_OR_MORE.require(self, "accumulate", "validate_every", "checkpoint_every")
@@ -183,6 +188,8 @@ class Pretraining:
         apart = set(self._ensemble)
         self._own = [p for p in self.model.parameters() if p not in apart]
         self._prepare_windows()
+        self._ahead = Prefetch(self._drawn)
+        self._recorded: Callable[..., dict[str, Tensor]] = self._step
         self.step = 0
         self._threads = options.threads
 
@@ -313,6 +320,9 @@ class Pretraining:
             self.model.compile_parts()
         if self.ranks.count > 1:
             self._loss = DistributedDataParallel(self._loss)
+        elif self.device.type == "cuda" and self.options.cuda_graph:
+            keep_rates_on(self.device, self.optimizer)
+            self._recorded = Recorded(self._step)
 
     def _set_threads(self) -> None:
         if self._threads:
@@ -322,39 +332,55 @@ class Pretraining:
             choose_threads(lambda: self._gradients(windows))
             self.optimizer.zero_grad(set_to_none=True)
 
+    def _wide(self, windows: Windows) -> Windows:
+        """Return ``windows`` as wide as the model."""
+        return pad(windows, self.model.observation_mean.shape[1], self.model.action_mask.shape[1])
+
     def _placed(self, windows: Windows) -> Windows:
         """Return ``windows`` as wide as the model, on its device."""
-        widths = self.model.observation_mean.shape[1], self.model.action_mask.shape[1]
-        return pad(windows, *widths).to(self.device)
+        return self._wide(windows).to(self.device)
 
     def _windows(self) -> Windows:
-        share = self.ranks.share(self._batch)
-        return self._placed(self.samplers[self._horizon()].batch(self.step, share))
+        """Return the windows of this update on the device."""
+        if self.device.type == "cpu":
+            return self._drawn(self.step)
+        drawn = vars(self._ahead(self.step)).values()
+        return Windows(*(sent(tensor, self.device) for tensor in drawn))
+
+    def _drawn(self, step: int) -> Windows:
+        """Return the windows of an update as wide as the model, in host memory."""
+        horizon = self._horizon(step)
+        share = self.ranks.share(self.config.transitions // horizon)
+        return self._wide(self.samplers[horizon].batch(step, share))
 
     @property
     def _batch(self) -> int:
         """Return the number of windows of this update, those of all processes."""
-        return self.config.transitions // self._horizon()
+        return self.config.transitions // self._horizon(self.step)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.config.precision == "float32":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
-    def _gradients(self, windows: Windows) -> dict[str, Tensor]:
+    def _gradients(self, windows: Windows, shares: Tensor | None = None) -> dict[str, Tensor]:
         """Set the gradients of the loss of ``windows``; return its named parts.
 
+        ``shares`` say how often each window counts for the other dynamics heads, once by default.
         The gradients are those of all processes' windows, the parts this process's share of them,
         to be averaged.
         """
         self.optimizer.zero_grad(set_to_none=True)
         figures: dict[str, Tensor] = {}
         chunks = self._chunks(windows)
-        for number, (chunk, shares) in enumerate(zip(chunks, self._shares(), strict=True), 1):
+        split_shares: Sequence[Tensor | None] = [None] * len(chunks)
+        if shares is not None:
+            split_shares = shares.tensor_split(len(chunks), 1)
+        for number, (chunk, own) in enumerate(zip(chunks, split_shares, strict=True), 1):
             weight = self.ranks.count * len(chunk.task) / self._batch
             with self._apart(until=number == len(chunks)):
                 with self._autocast():
-                    loss = self._loss(chunk, shares)
+                    loss = self._loss(chunk, own)
                 (loss.total * weight).backward()
             for name, value in loss.named().items():
                 figures[f"loss/{name}"] = figures.get(f"loss/{name}", 0) + value * weight
@@ -372,30 +398,37 @@ class Pretraining:
         split_tensors = [t.tensor_split(count, min(1, t.ndim - 1)) for t in tensors]
         return [Windows(*chunk) for chunk in zip(*split_tensors, strict=True)]
 
-    def _shares(self) -> list[Tensor | None]:
-        """Return each part's shares of the windows for the other dynamics heads."""
-        heads, count = self.model.config.dynamics_heads, self.options.accumulate
+    def _shares(self) -> list[Tensor]:
+        """Return how often each window counts for the other dynamics heads, where there are any."""
+        heads = self.model.config.dynamics_heads
         if heads == 1:
-            return [None] * count
+            return []
         shares = bootstrap_shares(heads, self._batch, self.config.seed, self.step)
-        own = shares[:, self.ranks.share(self._batch)].to(self.device)
-        return list(own.tensor_split(count, 1))
+        return [sent(shares[:, self.ranks.share(self._batch)], self.device)]
 
     def _update(self) -> dict[str, Tensor]:
         self._schedule()
-        figures = self._gradients(self._windows())
+        return self._recorded(*vars(self._windows()).values(), *self._shares())
+
+    def _step(self, *given: Tensor) -> dict[str, Tensor]:
+        """Run an update of windows, and shares perhaps, that are on the device already.
+
+        Nothing here waits for the device or sends anything to it, so that it can be recorded.
+        """
+        windows, *shares = Windows(*given[:5]), *given[5:]
+        figures = self._gradients(windows, *shares)
         norm = torch.nn.utils.clip_grad_norm_(self._own, self.config.clip)
         if self._ensemble:
             torch.nn.utils.clip_grad_norm_(self._ensemble, self.config.clip)
         self.optimizer.step()
         return figures | {"gradient_norm": norm.detach()}
 
-    def _horizon(self) -> int:
-        """Return the horizon of the present stage."""
+    def _horizon(self, step: int) -> int:
+        """Return the horizon of the stage that an update is in."""
         end = 0.0
         for share, horizon in self.config.curriculum:
             end += share
-            if self.step < end * self.config.updates:
+            if step < end * self.config.updates:
                 return horizon
         return self.config.horizon
 
@@ -403,7 +436,7 @@ class Pretraining:
         warm = min(1.0, (self.step + 1) / 50)
         cosine = 0.5 * (1 + math.cos(math.pi * self.step / self.config.updates))
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
-            group["lr"] = rate * warm * max(cosine, 0.01)
+            set_rate(group, rate * warm * max(cosine, 0.01))
 
     def _judge(self) -> tuple[ModelQuality, dict[str, ModelQuality]]:
         return judge_tasks(self.model, self.validation, [task.name for task in self.tasks])

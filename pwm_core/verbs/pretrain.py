@@ -105,6 +105,8 @@ class Pretrain:
     compile: bool = True
     """Compile the networks on a GPU or in bfloat16 (needs a C++ compiler; pays from about 500
     updates on). In float32 on a CPU they run by hand, which is faster."""
+    cuda_graph: bool = True
+    """On a GPU, in one process: start each update as one CUDA graph."""
     threads: int = 0
     """CPU threads; 0 measures at the start whether more than one pays (under torchrun:
     OMP_NUM_THREADS)."""
@@ -117,7 +119,11 @@ class Pretrain:
             self._require_no_model_options()
         dataset = Dataset(self.data)
         options = PretrainingOptions(
-            self.device, self.compile, accumulate=self.accumulate, threads=self.threads
+            self.device,
+            self.compile,
+            accumulate=self.accumulate,
+            threads=self.threads,
+            cuda_graph=self.cuda_graph,
         )
         episodic = any(task.episodic for task in dataset.tasks.values())
         config = self._config(episodic)

@@ -267,7 +267,7 @@ def test_curriculum_lengthens_the_windows(
     training = Pretraining(dataset, tmp_path, config, pretraining_options)
     horizons = []
     for training.step in range(config.updates):
-        horizons.append(training._horizon())
+        horizons.append(training._horizon(training.step))
     assert horizons == [2] * 10 + [4] * 5 + [8] * 5
 
 
