@@ -287,4 +287,4 @@ def _decider(bundle: Bundle) -> Callable[[], object]:
         Audience(lambda _: None, lambda: None, lambda _: None, lambda _: None),
         statistics,
     )
-    return lambda: loop._tick(sample, 0.0, fresh=True)
+    return lambda: loop._tick(sample, 0.0, True, (0.0, 0.0))

@@ -394,6 +394,17 @@ def test_a_fast_publisher_does_not_raise_the_rate(
         assert moved <= STEP + RATE * (time.monotonic() - began)
 
 
+def test_a_command_that_is_held_takes_no_time_from_the_next(start, right: Bundle) -> None:
+    """A slow simulator's episode is that of a fast one."""
+    rig = start(right, rate=RATE)
+    rig.put(1)
+    rig.wait(lambda c: c.sequence == 1)
+    rig.loop.wake()
+    assert rig.wait(lambda c: c.sequence == 2).values == pytest.approx([STEP])
+    rig.put(2)
+    assert rig.wait(lambda c: c.sequence == 3).values == pytest.approx([2 * STEP])
+
+
 def test_simulated_time_counts_however_fast_it_passes(start, right: Bundle) -> None:
     rig = start(right, rate=RATE)
     for step in range(1, 9):

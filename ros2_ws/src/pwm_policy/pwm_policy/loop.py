@@ -49,6 +49,8 @@ class Command:
 
 Decision = tuple[ActivePolicy, np.ndarray]
 """An action ``[A]`` and the policy that chose it."""
+Moment = tuple[float, float]
+"""What a command's rate is counted by: a stamp, 0 for none, and this machine's clock, seconds."""
 
 
 class Watch(Protocol):
@@ -228,8 +230,8 @@ class ControlLoop(threading.Thread):
             return
         end = time.monotonic() + LANDING_SECONDS
         while True:
-            part = self._part_of_step(0.0, time.monotonic())
-            self._audience.command(self._safe_command(self.inbox.newest, part))
+            moment = 0.0, time.monotonic()
+            self._audience.command(self._safe_command(self.inbox.newest, moment))
             if self._at_rest or time.monotonic() > end:
                 return
             time.sleep(self._settings.control_step)
@@ -244,7 +246,7 @@ class ControlLoop(threading.Thread):
             self._seen, now = self.inbox.count, time.monotonic()
             sample = self.inbox.take(now)
             fresh = now - sample.arrived <= FRESH_PERIODS * period
-            self._tick(sample, now, fresh, self._part_of_step(0.0, deadline))
+            self._tick(sample, now, fresh, (0.0, deadline))
             deadline += period
             missed = _whole_periods(deadline, period)
             self._statistics.count("missed_ticks", missed)
@@ -282,19 +284,19 @@ class ControlLoop(threading.Thread):
             sample = self.inbox.take(now, again=not arrived)
             lag = self.inbox.arrived - sample.arrived
             fresh = arrived and lag <= FRESH_PERIODS * period
-            self._tick(sample, now, fresh, self._part_of_step(sample.stamp, now))
+            self._tick(sample, now, fresh, (sample.stamp, now))
             self._seen = arrivals
 
-    def _tick(self, sample: Sample, now: float, fresh: bool, part: float = 1.0) -> None:
+    def _tick(self, sample: Sample, now: float, fresh: bool, moment: Moment) -> None:
         self._statistics.tick(now)
         lost = self._look_for_joints(now)
         held = self._watch is not None and self._watch.holds
         stopped = held or self._emergency_stop.latched
-        decision = None if stopped else self._decide(sample, now, fresh, part)
+        decision = None if stopped else self._decide(sample, now, fresh, moment)
         with self._emergency_stop.leaving() as latched:
             self._held = None if latched else decision
             if self._held is None:
-                command = self._safe_command(sample, part)
+                command = self._safe_command(sample, moment)
             else:
                 decided_by, values = self._held
                 command = self._command(decided_by, sample, values, safe=False)
@@ -324,7 +326,7 @@ class ControlLoop(threading.Thread):
             self._emergency_stop.latch(lost)
         return lost
 
-    def _decide(self, sample: Sample, now: float, fresh: bool, part: float) -> Decision | None:
+    def _decide(self, sample: Sample, now: float, fresh: bool, moment: Moment) -> Decision | None:
         """Return what to do about ``sample``, or None when only the safe action is left."""
         if not fresh:
             self._statistics.count("stale_inputs")
@@ -338,19 +340,19 @@ class ControlLoop(threading.Thread):
             self._statistics.count("invalid_outputs")
             return None
         action = self._explore(action, self._guard)
-        limited = self._guard.limit(action, self._sent, part)
+        limited = self._guard.limit(action, self._sent, self._part_of_step(moment))
         if limited.clipped:
             self._statistics.count("limited_actions")
         if limited.slowed:
             self._statistics.count("rate_limited_actions")
         return policy, limited.values
 
-    def _part_of_step(self, stamp: float, now: float) -> float:
-        """Return how much of a control step has passed since the last command, above 0 to 1.
+    def _part_of_step(self, moment: Moment) -> float:
+        """Return how much of a control step has passed since the last that was asked for.
 
-        ``stamp`` of the observation in seconds, 0: ``now`` alone counts, seconds monotonic.
+        Above 0 to 1. Commands that are merely held ask for none.
         """
-        passed = self._elapsed.since_last(stamp, now) / self._settings.control_step
+        passed = self._elapsed.since_last(*moment) / self._settings.control_step
         return 1.0 if passed > 1.0 - ROUNDING else max(passed, ROUNDING)
 
     def _compare_with_training(self, policy: ActivePolicy, observation: np.ndarray) -> None:
@@ -364,11 +366,11 @@ class ControlLoop(threading.Thread):
         if self.out_of_range:
             self._statistics.count("out_of_range_inputs")
 
-    def _safe_command(self, sample: Sample | None, part: float) -> Command:
+    def _safe_command(self, sample: Sample | None, moment: Moment) -> Command:
         self._statistics.count("safe_actions")
         values = self._found
         if values is None:
-            values = self._guard.towards_safe(self._sent, part)
+            values = self._guard.towards_safe(self._sent, self._part_of_step(moment))
         return self._command(self._slot.acting, sample, values, safe=True)
 
     def _command(
