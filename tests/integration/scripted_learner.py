@@ -4,8 +4,9 @@
 scripted_learner.py PLAN finetune|export … : PLAN is a JSON file of what each call does, in turn;
 the last of its kind is repeated.
 
-finetune: pass, refuse, or any of those below.  export: the path of a bundle to deliver, or
-die, half (a half-written bundle, then death), wrong (exit status 2), hang.
+finetune: pass, refuse, same (a candidate that acts as before), or any of those below.
+export: the path of a bundle to deliver, or die, half (a half-written bundle, then death),
+wrong (exit status 2), hang.
 """
 
 from __future__ import annotations
@@ -44,9 +45,11 @@ def main(plan_file: Path, verb: str, options: list[str]) -> int:
     (out / "candidate" / "policy.safetensors").write_text(f"candidate {number}")
     (out / "world_model").mkdir(exist_ok=True)
     (out / "world_model" / "world_model.safetensors").write_text(f"world model {number}")
-    accepted = action == "pass"
+    accepted = action in ("pass", "same")
     check = {"check": "imagined return", "figure": 1.0, "relation": "at least", "bound": 2.0}
-    verdicts = [check | {"meaning": "made up", "passed": accepted}]
+    change = {"check": "action change", "figure": 0.0 if action == "same" else 0.1}
+    change |= {"relation": "at most", "bound": 1.0}
+    verdicts = [check | {"passed": accepted}, change | {"passed": True}]
     (out / "gate.json").write_text(json.dumps({"accepted": accepted, "verdicts": verdicts}))
     return 0 if accepted else 3
 

@@ -360,6 +360,15 @@ def test_what_cannot_be_done_is_said(rig: Rig) -> None:
     rounds.close()
 
 
+def test_a_candidate_that_acts_as_before_is_not_swapped_in(rig: Rig) -> None:
+    rounds = rig.begin(["same", "hang"], ["GOOD"])
+    rig.record()
+    until(rounds, Phase.LEARNING)
+    until(rounds, Phase.GATHERING)
+    assert "nothing better was found" in rounds.state.reason
+    assert rig.node.asked == []
+
+
 def test_a_damaged_state_file_is_named(rig: Rig) -> None:
     (rig.directory / "state.json").write_text('{"mode": "asleep"}')
     with pytest.raises(StateError, match=r"state\.json cannot be read"):

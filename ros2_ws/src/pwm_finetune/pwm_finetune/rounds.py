@@ -27,6 +27,8 @@ from pwm_finetune.trial import judge
 
 REFUSED, WRONG_INPUT = 3, 2
 """Exit statuses of `pwm`: a check refused; the input is wrong and will be the next time."""
+LEAST_CHANGE = 1e-3
+"""Root mean square change of actions, in [-1, 1], below which a candidate is the running policy."""
 LEAST_BEFORE = 2
 """Returns of the running policy that an interval needs."""
 WAITS = "waits"
@@ -308,6 +310,9 @@ class Rounds:
                 "passed": True,
             }
         )
+        if any(c["check"] == "action change" and c["figure"] < LEAST_CHANGE for c in checks):
+            self._refuse("it acts as the running policy: nothing better was found", checks)
+            return
         state.candidate = f"{self._settings.task}_round_{state.round:04}"
         if reason := self._rejected.reason(self.round.policy):
             self._refuse(f"it was rejected before: {reason}", checks)
