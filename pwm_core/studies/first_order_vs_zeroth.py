@@ -11,25 +11,20 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 from matplotlib.figure import Figure
-from torch import Tensor
 
-from pwm_core.data.dataset import Dataset
-from pwm_core.evaluation.comparison import Planner, time_decisions
+from pwm_core.evaluation.comparison import Planner
 from pwm_core.evaluation.controllers import Planners
-from pwm_core.evaluation.episodes import deterministic, run_episodes
-from pwm_core.extraction.config import ExtractionConfig, ExtractionOptions
-from pwm_core.extraction.frozen_model import FrozenModel
+from pwm_core.extraction.config import ExtractionConfig
 from pwm_core.extraction.runner import Extraction
 from pwm_core.extraction.store import POLICY_FILE, TrainedPolicy
 from pwm_core.extraction.together import Together
 from pwm_core.files import sha256
-from pwm_core.model.store import TrainedWorldModel
 from pwm_core.run_directory import read_metrics
 from pwm_core.studies.drawing import bars, panels, selected
+from pwm_core.studies.extracting import begin, frozen, judge, start_latents
 from pwm_core.studies.gradient_quality import own_quality
 from pwm_core.studies.score_function import ScoreFunction
 from pwm_core.studies.study import Column, Figures, Inputs, Result, Setting, Topic
-from pwm_core.tasks import get_task
 
 FIRST_ORDER, SCORE = "first-order", "score function"
 PLANNERS = ("mppi", "cem", "gradient", "policy+mppi")
@@ -69,15 +64,14 @@ class FirstOrderVsZeroth:
             return self._score_function(task, seed, inputs, folder) | gradients
         policy = self._policy(task, seed, inputs, folder)
         seconds = read_metrics(policy.parent)[-1]["seconds"]
-        return self._judged(TrainedPolicy.load(policy), seed, seconds) | gradients
+        judged = judge(task, TrainedPolicy.load(policy).policy, self.episodes)
+        return judged | {"extraction_s": seconds} | gradients
 
     def _extraction(self, task: str, seed: int, inputs: Inputs, out: Path) -> Extraction:
         config = ExtractionConfig(
             iterations=self.iterations, batch=self.batch, seed=seed, evaluate="model"
         )
-        options = ExtractionOptions("cpu", evaluate_every=self.iterations)
-        trained = TrainedWorldModel.load(inputs.world_model, torch.device("cpu"))
-        return Extraction(trained, Dataset(inputs.data), task, out, config, options)
+        return begin(task, config, inputs, out)
 
     def _policy(self, task: str, seed: int, inputs: Inputs, folder: Path) -> Path:
         """Return the first-order policy of ``seed``, which several cells need: the first makes it.
@@ -91,28 +85,17 @@ class FirstOrderVsZeroth:
                 self._extraction(task, seed, inputs, shared).run(hashes)
         return shared / POLICY_FILE
 
-    def _judged(self, trained: TrainedPolicy, seed: int, seconds: float) -> dict[str, object]:
-        act = deterministic(trained.policy)
-        episodes = run_episodes(get_task(trained.task.name), act, range(self.episodes))
-        decision_ms, _ = time_decisions(lambda: act, episodes.observation[:, 0])
-        returns = episodes.returns.tolist()
-        return {"return": returns, "extraction_s": seconds, "decision_ms": decision_ms}
-
     def _score_function(
         self, task: str, seed: int, inputs: Inputs, folder: Path
     ) -> dict[str, object]:
         extraction = self._extraction(task, seed, inputs, folder / "extraction")
-        method = ScoreFunction(_frozen(extraction), extraction.learner)
-        begin = time.monotonic()
+        method = ScoreFunction(frozen(extraction), extraction.learner)
+        started = time.monotonic()
         for iteration in range(self.iterations):
             extraction.iteration = iteration
-            method.update(_starts(extraction), iteration)
-        seconds = time.monotonic() - begin
-        act = deterministic(extraction.policy())
-        episodes = run_episodes(get_task(task), act, range(self.episodes))
-        decision_ms, _ = time_decisions(lambda: act, episodes.observation[:, 0])
-        returns = episodes.returns.tolist()
-        return {"return": returns, "extraction_s": seconds, "decision_ms": decision_ms}
+            method.update(start_latents(extraction), iteration)
+        seconds = time.monotonic() - started
+        return judge(task, extraction.policy(), self.episodes) | {"extraction_s": seconds}
 
     def _planned(
         self, task: str, method: str, seed: int, inputs: Inputs, folder: Path
@@ -129,7 +112,7 @@ class FirstOrderVsZeroth:
         for _ in range(self.probe_after):
             extraction.iterate()
             extraction.iteration += 1
-        model, noises, ratios = _frozen(extraction), [], []
+        model, noises, ratios = frozen(extraction), [], []
         for horizon in self.horizons:
             learner = extraction.learner.twin()
             learner.config = replace(learner.config, horizon=horizon)
@@ -137,7 +120,7 @@ class FirstOrderVsZeroth:
             found = []
             for batch in range(self.probe_batches):
                 extraction.iteration = 1_000_000 + batch
-                z = _starts(extraction)
+                z = start_latents(extraction)
                 noise = learner.noise(len(z), learner.generator(extraction.iteration))
                 if method == SCORE:
                     found.append(zeroth.ascend(z, noise))
@@ -181,18 +164,6 @@ class FirstOrderVsZeroth:
             axes.set_ylabel(name)
             axes.legend(fontsize=8)
         return figure
-
-
-def _frozen(extraction: Extraction) -> FrozenModel:
-    return FrozenModel(extraction.model, [extraction.index])
-
-
-@torch.no_grad()
-def _starts(extraction: Extraction) -> Tensor:
-    """Return the latents ``[batch, latent]`` that the extraction's iteration starts from."""
-    observation = extraction.padded(extraction.start_observations())
-    task = torch.full((len(observation),), extraction.index)
-    return extraction.model.encode(observation, task)
 
 
 TOPIC = Topic(

@@ -13,9 +13,8 @@ from filelock import FileLock
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from pwm_core.data.dataset import Dataset
 from pwm_core.evaluation.episodes import deterministic, run_episodes
-from pwm_core.extraction.config import ExtractionConfig, ExtractionOptions
+from pwm_core.extraction.config import ExtractionConfig
 from pwm_core.extraction.frozen_model import FrozenModel
 from pwm_core.extraction.layer_gradients import output
 from pwm_core.extraction.learner import Learner
@@ -23,9 +22,9 @@ from pwm_core.extraction.reward import training_reward
 from pwm_core.extraction.runner import Extraction
 from pwm_core.extraction.together import Together
 from pwm_core.model.config import WorldModelConfig
-from pwm_core.model.store import TrainedWorldModel
 from pwm_core.studies.analytic_worlds import AnalyticWorld, BallAgainstWall, DoublePendulum
 from pwm_core.studies.drawing import panels, selected
+from pwm_core.studies.extracting import begin, encoded, frozen
 from pwm_core.studies.gradient_quality import own_quality
 from pwm_core.studies.mujoco_world import mujoco_world
 from pwm_core.studies.study import Column, Figures, Inputs, Result, Setting, Topic
@@ -82,7 +81,7 @@ class GroundTruthDynamics:
             inputs = self._learned(name, world, seed, folder)
         extraction = self._extraction(name, seed, inputs, folder)
         if setting["through"] == MODEL:
-            model = FrozenModel(extraction.model, [extraction.index])
+            model = frozen(extraction)
         else:
             model = world
             extraction.learner = self._learner(world, extraction)
@@ -120,9 +119,7 @@ class GroundTruthDynamics:
             seed=seed,
             evaluate="model",
         )
-        trained = TrainedWorldModel.load(inputs.world_model, torch.device("cpu"))
-        dataset = Dataset(inputs.data)
-        return Extraction(trained, dataset, name, folder, config, ExtractionOptions("cpu"))
+        return begin(name, config, inputs, folder)
 
     def _learner(self, world: TrueWorld, extraction: Extraction) -> Learner:
         """Return a learner on observations instead of latents, all else the same."""
@@ -139,10 +136,7 @@ class GroundTruthDynamics:
         return self._encoded(model, extraction, extraction.start_observations())
 
     def _encoded(self, model: FrozenModel, extraction: Extraction, observation: Tensor) -> Tensor:
-        if isinstance(model, TrueWorld):
-            return observation
-        task = torch.full((len(observation),), extraction.index)
-        return extraction.model.encode(extraction.padded(observation), task)
+        return observation if isinstance(model, TrueWorld) else encoded(extraction, observation)
 
     def _probe(self, model: FrozenModel, extraction: Extraction) -> float:
         """Return the signal to noise of the actor's gradient from one batch."""

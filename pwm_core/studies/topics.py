@@ -12,6 +12,7 @@ TOPICS: dict[str, str] = {
     "action-dimensions": "pwm_core.studies.action_dimensions",
     "first-order-vs-zeroth": "pwm_core.studies.first_order_vs_zeroth",
     "ground-truth-dynamics": "pwm_core.studies.ground_truth_dynamics",
+    "horizon-batch": "pwm_core.studies.horizon_batch",
     "finetune": "pwm_core.studies.finetune",
 }
 """Module of each study, which has it as ``TOPIC``."""

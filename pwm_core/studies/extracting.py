@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Extractions of studies: begun on the inputs, and judged in the real simulator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pwm_core.data.dataset import Dataset
+from pwm_core.evaluation.comparison import time_decisions
+from pwm_core.evaluation.episodes import deterministic, run_episodes
+from pwm_core.extraction.config import ExtractionConfig, ExtractionOptions
+from pwm_core.extraction.frozen_model import FrozenModel
+from pwm_core.extraction.runner import Extraction
+from pwm_core.model.store import TrainedWorldModel
+from pwm_core.studies.study import Inputs
+from pwm_core.tasks import get_task
+
+
+def begin(task: str, config: ExtractionConfig, inputs: Inputs, out: Path) -> Extraction:
+    """Return an extraction of ``task`` that evaluates itself at its beginning and end only."""
+    trained = TrainedWorldModel.load(inputs.world_model, torch.device("cpu"))
+    options = ExtractionOptions(evaluate_every=config.iterations)
+    return Extraction(trained, Dataset(inputs.data), task, out, config, options)
+
+
+def frozen(extraction: Extraction) -> FrozenModel:
+    """Return the extraction's model for its task."""
+    return FrozenModel(extraction.model, [extraction.index])
+
+
+@torch.no_grad()
+def start_latents(extraction: Extraction) -> Tensor:
+    """Return the latents ``[batch, latent]`` that the extraction's iteration starts from."""
+    return encoded(extraction, extraction.start_observations())
+
+
+def encoded(extraction: Extraction, observation: Tensor) -> Tensor:
+    """Return the latents of observations ``[N, O]`` of the task."""
+    task = torch.full((len(observation),), extraction.index, device=extraction.device)
+    return extraction.model.encode(extraction.padded(observation), task)
+
+
+def judge(task: str, policy: nn.Module, episodes: int) -> dict[str, Any]:
+    """Return the returns of real episodes 0, 1, … and the milliseconds of a decision."""
+    act = deterministic(policy)
+    found = run_episodes(get_task(task), act, range(episodes))
+    decision_ms, _ = time_decisions(lambda: act, found.observation[:, 0])
+    return {"return": found.returns.tolist(), "decision_ms": decision_ms}

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every study at the smallest scale: all its cells, table and plots."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pwm_core.model.config import WorldModelConfig
+from pwm_core.studies.runner import run_study
+from pwm_core.studies.study import Inputs
+from pwm_core.studies.table import table_rows
+from pwm_core.studies.topics import TOPICS, topic
+
+SMALLEST: dict[str, dict[str, Any]] = {
+    "action-dimensions": {
+        "actions": (2, 3),
+        "iterations": 3,
+        "batch": 8,
+        "horizon": 3,
+        "critic_hidden": (8,),
+        "transitions": 50,
+        "probe_after": 1,
+        "probe_batches": 2,
+        "reference_batches": 2,
+        "evaluation_starts": 4,
+        "evaluation_steps": 5,
+    },
+    "first-order-vs-zeroth": {
+        "iterations": 2,
+        "batch": 4,
+        "episodes": 1,
+        "horizons": (1, 2),
+        "probe_after": 1,
+        "probe_batches": 3,
+    },
+    "ground-truth-dynamics": {
+        "iterations": 2,
+        "batch": 4,
+        "horizon": 3,
+        "model": WorldModelConfig(latent=16, encoder_width=16, width=16),
+        "updates": 2,
+        "episodes": 12,
+        "steps": 20,
+        "judged": 2,
+        "probe_batches": 2,
+        "landscape_points": 5,
+        "landscape_steps": 2,
+    },
+    "horizon-batch": {"pairs": ((1, 8), (2, 8)), "iterations": 1, "episodes": 1},
+}
+"""Overrides of the quick presets."""
+
+
+def test_every_study_is_tried_here_or_in_a_file_of_its_own() -> None:
+    folder = Path(__file__).parent
+    for name in TOPICS.keys() - SMALLEST.keys():
+        assert (folder / f"test_{name.replace('-', '_')}.py").is_file(), name
+
+
+@pytest.fixture
+def _few_plans(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planners that look at a handful of plans, in episodes of ten decisions."""
+    from pwm_core.evaluation.controllers import Planners
+    from pwm_core.evaluation.controllers.cem import CemConfig
+    from pwm_core.evaluation.controllers.gradient import GradientConfig
+    from pwm_core.evaluation.controllers.mppi import MppiConfig
+    from pwm_core.evaluation.controllers.policy_mppi import PolicyMppiConfig
+    from pwm_core.studies import first_order_vs_zeroth
+
+    few = Planners(
+        MppiConfig(samples=8, iterations=1, elites=4, policy_plans=2),
+        CemConfig(samples=8, generations=1, elites=4),
+        GradientConfig(starts=2, updates=1),
+        PolicyMppiConfig(samples=8, iterations=1, elites=4, policy_plans=2),
+    )
+    monkeypatch.setattr(first_order_vs_zeroth, "Planners", lambda: few)
+
+
+@pytest.mark.usefixtures("_few_plans")
+@pytest.mark.parametrize("name", list(SMALLEST))
+def test_the_smallest_scale_runs_from_cells_to_plots(
+    name: str, tmp_path: Path, tiny_data: Path, tiny_world_model: Path
+) -> None:
+    chosen = topic(name)
+    study = replace(chosen.presets["quick"], seeds=(0,), **SMALLEST[name])  # type: ignore[type-var]
+    smallest = replace(chosen, presets={"quick": study})
+    inputs = Inputs(tiny_data, tiny_world_model)
+    outcome = run_study(smallest, "quick", inputs, tmp_path, workers=1)
+    assert not outcome.failures
+    assert len(outcome.results) == len(study.settings())
+    rows = table_rows(outcome.results, chosen.columns)
+    for column in chosen.columns:
+        assert any(row[column.title] != "–" for row in rows), column
+    for plot in study.draw(outcome.results).values():
+        plot.savefig(tmp_path / "plot.png", dpi=30)
+        assert (tmp_path / "plot.png").stat().st_size > 0
