@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pwm_bringup.arguments import arguments_of
+from pwm_bringup.finetuning import OnlineFinetuning
 from pwm_bringup.processes import environment, install_prefix, leased_domain
 from pwm_bringup.real_robot import RealRobot
 from pwm_bringup.simulation import Simulation
@@ -98,7 +99,10 @@ def test_a_policy_node_ends_with_a_killed_launch(robot) -> None:
     assert ended
 
 
-@pytest.mark.parametrize(("name", "kind"), [("sim", Simulation), ("robot", RealRobot)])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("sim", Simulation), ("robot", RealRobot), ("finetune", OnlineFinetuning)],
+)
 def test_a_launch_file_declares_what_pwm_offers(name: str, kind: type) -> None:
     from launch.launch_context import LaunchContext
     from launch.launch_description_sources import PythonLaunchDescriptionSource
