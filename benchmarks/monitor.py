@@ -39,8 +39,8 @@ DISTURBANCES: tuple[dict[str, float], ...] = (
 )
 LIVE_DISTURBANCES = DISTURBANCES[:1] + DISTURBANCES[2:5]
 """Those that are tried in real time, too: half the force, and the sensor biases."""
-LATENESSES = (0.0, 1.0)
-"""Control steps by which commands may be late in the nominal minutes."""
+LATENESSES = (0.0, 0.25, 0.5)
+"""Control steps by which commands are late in the nominal minutes."""
 ONSETS = (0.0, 0.3, 0.5, 5.0)
 """Seconds into the episode at which a disturbance begins."""
 WATCHED = 2.0
@@ -60,8 +60,8 @@ def novelties(
 ) -> np.ndarray:
     """Return the novelty of each decision of a run, disturbed from ``onset`` seconds on.
 
-    Episodes follow each other as they do in the bridge. Commands act up to ``lateness`` control
-    steps late, as in the calibration; 0: at once, as in lockstep.
+    Episodes follow each other as they do in the bridge. Commands act ``lateness`` control steps
+    late, a few a whole one, as in the calibration; 0: at once, as in lockstep.
     """
     assert bundle.monitor is not None
     world, detector = World(bundle.task, seed), Detector(bundle.monitor)
@@ -130,10 +130,10 @@ def report(bundle: Bundle, minutes: float, seeds: int) -> Tables:
 
 
 def calm(bundle: Bundle, minutes: float, lateness: float) -> Row:
-    """Return what undisturbed minutes with commands up to ``lateness`` control steps late bring."""
+    """Return what undisturbed minutes with commands ``lateness`` control steps late bring."""
     found = novelties(bundle, 100, 60 * minutes, lateness=lateness)
     return {
-        "late by up to": lateness,
+        "late by": lateness,
         "nominal minutes": minutes,
         "alarms": alarms(found),
         "highest novelty": float(found.max()),

@@ -21,14 +21,14 @@ from pwm_core.tasks import SingleEnvironment, Task
 
 MINUTES = 10.0
 """Of episodes of the policy, at the least."""
-FEWEST = 16
-"""Episodes at the least: half of them are disturbed, and half of those and of the rest judged."""
 DISTURBANCE = 0.1
-"""Deviation of the noise on the actions, in [-1, 1], of half the calibration episodes."""
-LATENESS = 1.0
-"""Control steps by which commands act late at most, if nothing else is said."""
+"""Deviation of the noise on the actions, in [-1, 1], of every fourth calibration episode."""
+LATENESS = 0.5
+"""Control steps by which commands usually act late at most, if nothing else is said."""
+LATE_PARTS = (0.0, 0.5, 1.0)
+"""Parts of it by which a third of the episodes each are late."""
 HELD_SHARE = 0.02
-"""Part of the decisions that a busy machine makes a whole control step later still."""
+"""Part of the decisions that a busy machine makes a whole control step late."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Calibration:
     source: str
     """What the episodes are: ``policy``, the policy's own, or ``data``."""
     lateness: float
-    """Control steps by which a command may act late."""
-    calm: Sequence[Run]
-    """As a robot is to run."""
+    """Control steps by which commands usually act late at most."""
+    calm: Sequence[Sequence[Run]]
+    """As a robot is to run; a group of episodes for each lateness."""
     disturbed: Sequence[Run] = ()
     """These may be novel, if not too often."""
 
@@ -62,35 +62,39 @@ def own_episodes(
 ) -> Calibration:
     """Return the policy's episodes in the nominal simulator: as they are, and with noisy actions.
 
-    There are as many of each. Commands act late, see :func:`delays`.
+    Each of :data:`LATE_PARTS` has as many, every fourth of them disturbed.
     """
+    fourth = math.ceil(60 * MINUTES / (12 * task.episode_steps * task.control_step))
     rng, act = np.random.default_rng(seed), deterministic(policy)
-    halves = math.ceil(30 * MINUTES / (task.episode_steps * task.control_step))
-    count = max(FEWEST, 2 * halves)
-    noise = exploration(rng, task, count, DISTURBANCE)
-    noise[: count // 2] = 0.0
     environment = task.make_single(seed)
-    substeps = environment.substeps
-    try:
-        played = [
-            play(environment, task, act, own, delays(rng, task.episode_steps, substeps, lateness))
-            for own in noise
+    steps, substeps = task.episode_steps, environment.substeps
+
+    def played(late: float, deviation: float, count: int) -> list[Run]:
+        noise = exploration(rng, task, count, deviation)
+        return [
+            play(environment, task, act, own, delays(rng, steps, substeps, late)) for own in noise
         ]
+
+    try:
+        parts = [part * lateness for part in LATE_PARTS]
+        calm = [played(late, 0.0, 3 * fourth) for late in parts]
+        disturbed = [run for late in parts for run in played(late, DISTURBANCE, fourth)]
     finally:
         environment.close()
-    return Calibration("policy", lateness, played[: count // 2], played[count // 2 :])
+    return Calibration("policy", lateness, calm, disturbed)
 
 
 def delays(rng: np.random.Generator, decisions: int, substeps: int, lateness: float) -> np.ndarray:
     """Return how many simulator steps ``[T]`` the command of each decision of an episode is late.
 
-    An episode is as late as its drawn share of ``lateness`` control steps; what is no whole number
-    of simulator steps is rounded up as often as its fraction says. Of its decisions a few
-    (:data:`HELD_SHARE`) come a control step later. With ``lateness`` 0 none is late.
+    ``lateness`` is in control steps; what is no whole number of simulator steps is rounded up as
+    often as its fraction says. Where there is any lateness, a few decisions (:data:`HELD_SHARE`)
+    come a control step late.
     """
-    late = rng.uniform(0, lateness) * substeps + rng.uniform(size=decisions)
-    held = (rng.uniform(size=decisions) < HELD_SHARE) & (lateness > 0)
-    return np.floor(late).astype(int) + substeps * held
+    fractions, luck = rng.uniform(size=(2, decisions))
+    usual = np.floor(lateness * substeps + fractions).astype(int)
+    held = (luck < HELD_SHARE) & (lateness > 0)
+    return np.where(held, np.maximum(usual, substeps), usual)
 
 
 def acting(delay: np.ndarray, substeps: int) -> np.ndarray:

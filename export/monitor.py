@@ -66,8 +66,6 @@ class Monitor:
     """Decisions over which errors are judged together."""
     threshold: float
     """Windowed error that a nominal run reaches once in ``record["false_alarm_minutes"]``."""
-    lateness: float
-    """Part of a control step by which a command may come late and not be novel."""
     record: dict[str, Any]
     """The whole calibration, as stored."""
     session: onnxruntime.InferenceSession
@@ -94,10 +92,7 @@ class Monitor:
             raise ValueError(f"its window is {window!r}, expected a number of decisions")
         if not isinstance(threshold, float) or not 0 < threshold < math.inf:
             raise ValueError(f"its threshold is {threshold!r}, expected a number above 0")
-        lateness = record.get("lateness", 0.0)  # before it was known, commands acted at once
-        if not isinstance(lateness, float) or not 0 <= lateness < math.inf:
-            raise ValueError(f"its lateness is {lateness!r}, expected control steps, 0 or more")
-        monitor = cls(window, threshold, min(lateness, 1.0), record, session)
+        monitor = cls(window, threshold, record, session)
         try:
             for _ in range(WARM_UP_RUNS):
                 monitor.look(np.zeros((2, observations)), np.zeros((2, commands)))
@@ -112,18 +107,16 @@ class Monitor:
         return self.session.run(OUTPUTS, feed)
 
 
-def unexplained(
-    seen: np.ndarray, at_once: np.ndarray, late: np.ndarray, lateness: float
-) -> np.ndarray:
+def unexplained(seen: np.ndarray, at_once: np.ndarray, late: np.ndarray) -> np.ndarray:
     """Return the part ``[…, K]`` of prediction errors that no late command explains.
 
     A robot is expected ``at_once [..., K]`` if the command acts at once, and ``late`` if the one
-    before acts all along; between the two if it comes late by a part of the control step, up to
-    ``lateness``. By which is not known: the error counts from the nearest of these points.
+    before acts all along; between the two if it comes within the control step. When it came is not
+    known: the error counts from the nearest of these points.
     """
     error, path = seen - at_once, late - at_once
     length = np.maximum(np.einsum("...k,...k", path, path), TINY)
-    share = np.clip(np.einsum("...k,...k", error, path) / length, 0, lateness)
+    share = np.clip(np.einsum("...k,...k", error, path) / length, 0, 1)
     return error - share[..., None] * path
 
 
@@ -165,7 +158,7 @@ class Detector:
         if self._expected is not None:
             with np.errstate(invalid="ignore"):  # what overflowed in the graph counts as odd
                 at_once, late = self._expected
-                error = unexplained(seen[0], at_once, late, self._monitor.lateness)
+                error = unexplained(seen[0], at_once, late)
             error = np.nan_to_num(error, nan=self._limit)
             self._errors.append(error * min(1.0, self._limit / max(_length(error), TINY)))
         self._expected, self._sent = expected, command

@@ -97,12 +97,12 @@ class OneStep(nn.Module):
         _, expected = self.look(run.observation[:-1], run.acted)
         return self.look(run.observation[1:], run.acted)[0] - expected
 
-    def judged_errors(self, run: Run, lateness: float) -> np.ndarray:
+    def judged_errors(self, run: Run) -> np.ndarray:
         """Return errors ``[T, K]`` as the detector makes them, knowing what was sent."""
         before = np.concatenate([run.sent[:1], run.sent[:-1]])
         seen, _ = self.look(run.observation[1:], run.sent)
-        expected = (self.look(run.observation[:-1], action)[1] for action in (run.sent, before))
-        return unexplained(seen, *expected, lateness)
+        at_once, late = (self.look(run.observation[:-1], by)[1] for by in (run.sent, before))
+        return unexplained(seen, at_once, late)
 
     @torch.no_grad()
     def whiten(self, errors: np.ndarray) -> None:
@@ -121,7 +121,7 @@ class Monitoring:
     sha256: str
     """Digest of its file."""
     lateness: float = LATENESS
-    """Control steps by which a command may act late on the robot and not be novel."""
+    """Control steps by which commands usually act late on the robot at most."""
 
     @classmethod
     def load(cls, path: Path, lateness: float = LATENESS) -> Monitoring:
@@ -138,7 +138,7 @@ class Monitoring:
             task = get_task(trained.task.name)
         except UnknownTaskError:
             held_out = self._held_out(dataset, trained.task.name)
-            calibration = Calibration("data", self.lateness, held_out)
+            calibration = Calibration("data", self.lateness, [held_out])
         else:
             calibration = own_episodes(trained.policy, task, self.lateness)
         return add_monitor(bundle, self.model, self.sha256, calibration)
@@ -171,48 +171,50 @@ def add_monitor(
 ) -> Bundle:
     """Give ``bundle`` a calibrated monitor and return it as a robot would load it.
 
-    Every other episode shapes the measure of errors, the rest set the threshold. ``digest`` is the
-    SHA-256 of the world model's file. ``ExportError`` when the world model does not fit the bundle.
+    Every other episode shapes the measure of errors, the rest set the threshold: the highest that
+    one lateness alone asks for. ``digest`` is the SHA-256 of the world model's file.
+    ``ExportError`` when the world model does not fit the bundle.
     """
     _require_fit(bundle, trained)
-    calm, disturbed = calibration.calm, calibration.disturbed
-    if len(calm) < 4:
+    fewest = min(map(len, calibration.calm))
+    if fewest < 4:
         raise ExportError(
-            f"{bundle.name}: {len(calm)} episodes cannot calibrate a monitor, 4 or more can"
+            f"{bundle.name}: {fewest} episodes cannot calibrate a monitor, 4 or more can"
         )
     network = OneStep(trained, bundle.task).eval()
-    shaping = [*calm[::2], *disturbed[::2]]
+    groups = (*calibration.calm, calibration.disturbed)
+    shaping = [run for group in groups for run in group[::2]]
     network.whiten(np.concatenate([network.errors(run) for run in shaping]))
     window = max(round(WINDOW_SECONDS / bundle.control_step), LEAST_ODD)
-    lateness = min(calibration.lateness, 1.0)
-    judged, rough = (
-        [windowed(network.judged_errors(run, lateness), window) for run in runs[1::2]]
-        for runs in (calm, disturbed)
+    *calm, rough = (
+        [windowed(network.judged_errors(run), window) for run in group[1::2]] for group in groups
     )
-    minutes = sum(map(len, judged)) * bundle.control_step / 60
-    threshold = max(
-        return_level([errors.max() for errors in judged], minutes / FALSE_ALARM_MINUTES),
-        float(np.median([errors.max() for errors in rough])) if rough else 0.0,
-    )
-    shares = np.quantile(np.concatenate(judged) / threshold, QUANTILES)
+    per_decision = bundle.control_step / 60 / FALSE_ALARM_MINUTES
+    levels = [
+        return_level([errors.max() for errors in judged], sum(map(len, judged)) * per_decision)
+        for judged in calm
+    ]
+    threshold = max(*levels, float(np.median([errors.max() for errors in rough] or [0.0])))
+    judged = np.concatenate([errors for group in calm for errors in group])
+    shares = np.quantile(judged / threshold, QUANTILES)
     graph = _graph(network, bundle).SerializeToString()
     record = {
         "sha256": hashlib.sha256(graph).hexdigest(),
         "world_model": digest,
         "window": window,
         "threshold": threshold,
-        "lateness": float(calibration.lateness),
         "false_alarm_minutes": FALSE_ALARM_MINUTES,
         "calibration": {
             "source": calibration.source,
-            "episodes": len(calm),
-            "disturbed_episodes": len(disturbed),
-            "minutes": minutes,
+            "lateness": calibration.lateness,
+            "episodes": sum(map(len, calibration.calm)),
+            "disturbed_episodes": len(calibration.disturbed),
+            "minutes": len(judged) * bundle.control_step / 60,
             "novelty": {f"{q:g}": float(x) for q, x in zip(QUANTILES, shares, strict=True)},
         },
     }
     written = _write(bundle, graph, record)
-    _require_parity(written, network, calm[-1])
+    _require_parity(written, network, calibration.calm[0][-1])
     return written
 
 

@@ -45,8 +45,8 @@ class Export:
     """The ``world_model.safetensors`` that the policies come from: the bundles get a monitor that
     notices when the robot does not move as the model predicts."""
     lateness: float = LATENESS
-    """Control steps by which a command may act late on the robot and not be novel to the
-    monitor."""
+    """Control steps by which commands usually act late on the robot at most: the monitor gets to
+    know them so."""
     precision: Precision = "float32"
     """Of the weights in the bundle: float16 halves the file, int8 makes it a quarter; their action
     error is measured and kept in the bundle, and refused where it is too large."""

@@ -153,12 +153,11 @@ def make_monitor() -> Callable[..., Any]:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
-    def make(window: int = 5, threshold: float = 1.0, lateness: float = 0.0) -> Monitor:
+    def make(window: int = 5, threshold: float = 1.0) -> Monitor:
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), providers=["CPUExecutionProvider"]
         )
-        record = {"window": window, "threshold": threshold, "lateness": lateness}
-        return Monitor.of(session, record, 5, 1)
+        return Monitor.of(session, {"window": window, "threshold": threshold}, 5, 1)
 
     return make
 

@@ -56,8 +56,7 @@ def graph(trained: TrainedWorldModel) -> OneStep:
 
 
 def few_episodes(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(calibration, "MINUTES", 0.0)
-    patch.setattr(calibration, "FEWEST", 8)
+    patch.setattr(calibration, "MINUTES", 3.0)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +66,7 @@ def monitored(
     tiny_world_model: Path,
     tiny_data: Path,
 ) -> Bundle:
-    """A bundle as ``pwm export --world-model`` writes it, calibrated on eight episodes only."""
+    """A bundle as ``pwm export --world-model`` writes it, calibrated on 24 episodes only."""
     out = tmp_path_factory.mktemp("monitored")
     with pytest.MonkeyPatch.context() as patch:
         few_episodes(patch)
@@ -92,7 +91,6 @@ def test_predicts_as_the_world_model_does(
     np.testing.assert_allclose(seen, z[:-1], atol=1e-5)
     np.testing.assert_allclose(predicted, expected, atol=1e-5)
     np.testing.assert_allclose(graph.errors(run), z[1:] - expected, atol=1e-5)
-    np.testing.assert_allclose(graph.judged_errors(run, 0.0), z[1:] - expected, atol=1e-5)
 
 
 def test_errors_are_by_what_acted_and_judged_by_what_was_sent(
@@ -103,10 +101,9 @@ def test_errors_are_by_what_acted_and_judged_by_what_was_sent(
     late = Run(runs[0].observation, np.concatenate([acted[1:], acted[-1:]]), acted)
     errors = graph.errors(late)
     np.testing.assert_array_equal(errors, graph.errors(runs[0]))
-    unknown, explained = (
-        np.linalg.norm(graph.judged_errors(late, lateness)[1:], axis=1) for lateness in (0.0, 1.0)
-    )
-    assert (explained <= np.linalg.norm(errors[1:], axis=1) + 1e-5).all()
+    explained = np.linalg.norm(graph.judged_errors(late), axis=1)
+    unknown = np.linalg.norm(graph.errors(Run(late.observation, late.sent, late.sent)), axis=1)
+    assert (explained[1:] <= np.linalg.norm(errors[1:], axis=1) + 1e-5).all()
     assert explained.mean() < unknown.mean()
 
 
@@ -141,24 +138,12 @@ def test_bundle_tells_its_calibration(monitored: Bundle, tiny_world_model: Path)
     assert monitor.window == record["window"] == 25
     assert record["false_alarm_minutes"] == 100
     assert record["calibration"]["source"] == "policy"
-    assert record["lateness"] == monitor.lateness == calibration.LATENESS == 1.0
-    assert record["calibration"]["minutes"] == pytest.approx(2 * 500 * 0.02 / 60)
-    assert record["calibration"]["episodes"] == record["calibration"]["disturbed_episodes"] == 4
+    assert record["calibration"]["lateness"] == calibration.LATENESS
+    assert record["calibration"]["minutes"] == pytest.approx(9 * 500 * 0.02 / 60)
+    assert record["calibration"]["episodes"] == 18
+    assert record["calibration"]["disturbed_episodes"] == 6
     assert 0 < record["calibration"]["novelty"]["1"] <= 1
-    assert monitor.calibration == "0.3 min of policy episodes"
-
-
-def test_calibrated_before_lateness_was_known(tampered: Callable[..., Path]) -> None:
-    path = tampered(lateness=0.0)
-    model = onnx.load(path)
-    kept = {entry.key: entry.value for entry in model.metadata_props}
-    metadata = json.loads(kept["pwm_bundle"])
-    del metadata["monitor"]["lateness"]
-    onnx.helper.set_model_props(model, kept | {"pwm_bundle": json.dumps(metadata)})
-    onnx.save(model, path)
-    loaded = Bundle.load(path).monitor
-    assert loaded is not None
-    assert loaded.lateness == 0
+    assert monitor.calibration == "1.5 min of policy episodes"
 
 
 def test_action_graph_stays_as_it_is(
@@ -178,13 +163,13 @@ def test_detector_in_onnx_judges_as_torch_did(
         few_episodes(patch)
         own = calibration.own_episodes(TrainedPolicy.load(tiny_policy).policy, get_task(TASK))
     network = OneStep(trained, TASK).eval()
-    shaping = [*own.calm[::2], *own.disturbed[::2]]
+    shaping = [run for group in (*own.calm, own.disturbed) for run in group[::2]]
     network.whiten(np.concatenate([network.errors(run) for run in shaping]))
     assert monitored.monitor is not None
-    detector, judged = Detector(monitored.monitor), own.calm[1]
+    detector, judged = Detector(monitored.monitor), own.calm[-1][1]
     commands = [*monitored.action.to_units(judged.sent), np.zeros(1)]
     found = [detector.observe(*g) for g in zip(judged.observation, commands, strict=True)]
-    wanted = windowed(network.judged_errors(judged, 1.0), 25) / monitored.monitor.threshold
+    wanted = windowed(network.judged_errors(judged), 25) / monitored.monitor.threshold
     assert found[0] == 0
     np.testing.assert_allclose(found[1:], wanted, atol=1e-3)
 
@@ -202,7 +187,7 @@ def test_without_a_simulator_held_out_data_calibrates(
 
     monkeypatch.setattr(monitor_writer, "get_task", unknown)
     policy = TrainedPolicy.load(tiny_policy)
-    monitoring = Monitoring.load(tiny_world_model, 0.5)
+    monitoring = Monitoring.load(tiny_world_model, 0.7)
     copy = tmp_path / "copy.onnx"
     copy.write_bytes(monitored.path.read_bytes())
     with pytest.raises(ExportError, match="1 episodes cannot calibrate a monitor, 4 or more can"):
@@ -210,7 +195,7 @@ def test_without_a_simulator_held_out_data_calibrates(
     del monitoring.model.provenance["config"]  # imported: no data was seen in training
     bundle = monitoring.add(Bundle.load(copy), policy, Dataset(tiny_data))
     assert bundle.metadata["monitor"]["calibration"]["source"] == "data"
-    assert bundle.metadata["monitor"]["lateness"] == 0.5
+    assert bundle.metadata["monitor"]["calibration"]["lateness"] == 0.7
 
 
 def test_world_model_of_another_layout_is_refused(
@@ -224,7 +209,7 @@ def test_world_model_of_another_layout_is_refused(
     }
     bundle = Bundle.load(make_bundle("scaled", task=TASK, **changed))
     with pytest.raises(ExportError, match=r"another layout: observation slider/velocity: scale"):
-        add_monitor(bundle, trained, "0" * 64, Calibration("policy", 1.0, runs))
+        add_monitor(bundle, trained, "0" * 64, Calibration("policy", 0.5, [runs]))
 
 
 @pytest.fixture
@@ -256,7 +241,6 @@ def tampered(monitored: Bundle, tmp_path: Path) -> Callable[..., Path]:
         ({}, {"window": 0}, "its window is 0, expected a number of decisions"),
         ({}, {"threshold": -1.0}, "its threshold is -1.0, expected a number above 0"),
         ({}, {"threshold": float("nan")}, "its threshold is nan"),
-        ({}, {"lateness": -0.5}, "its lateness is -0.5, expected control steps, 0 or more"),
     ],
 )
 def test_damaged_monitor_is_refused_by_name(
