@@ -13,6 +13,7 @@ TOPICS: dict[str, str] = {
     "first-order-vs-zeroth": "pwm_core.studies.first_order_vs_zeroth",
     "ground-truth-dynamics": "pwm_core.studies.ground_truth_dynamics",
     "horizon-batch": "pwm_core.studies.horizon_batch",
+    "regularisation": "pwm_core.studies.regularisation",
     "finetune": "pwm_core.studies.finetune",
 }
 """Module of each study, which has it as ``TOPIC``."""

@@ -50,6 +50,14 @@ SMALLEST: dict[str, dict[str, Any]] = {
         "landscape_points": 5,
         "landscape_steps": 2,
     },
+    "regularisation": {
+        "choices": (("relu", 8, 1.0), ("simnorm", 4, 0.5)),
+        "model": WorldModelConfig(latent=16, encoder_width=16, width=16),
+        "updates": 2,
+        "iterations": 1,
+        "episodes": 1,
+        "probe_batches": 2,
+    },
     "horizon-batch": {"pairs": ((1, 8), (2, 8)), "iterations": 1, "episodes": 1},
 }
 """Overrides of the quick presets."""

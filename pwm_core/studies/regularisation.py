@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What bounds the latent: a model's accuracy, its smoothness, and the return of policies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pwm_core.extraction.config import ExtractionConfig
+from pwm_core.extraction.frozen_model import FrozenModel
+from pwm_core.extraction.layer_gradients import output
+from pwm_core.extraction.runner import Extraction
+from pwm_core.extraction.together import Together
+from pwm_core.model.config import SIZES, WorldModelConfig
+from pwm_core.studies.drawing import panels
+from pwm_core.studies.extracting import begin, encoded, frozen, judge, start_latents
+from pwm_core.studies.gradient_quality import own_quality
+from pwm_core.studies.study import Column, Figures, Inputs, Result, Setting, Topic
+from pwm_core.studies.table import by_setting, estimate
+from pwm_core.studies.world_data import WORLD_MODEL, pretrain
+
+NEIGHBOUR = 0.01
+"""Distance of neighbouring observations in standard deviations of each entry."""
+
+
+@dataclass(frozen=True)
+class Regularisation:
+    """World models that differ in the last layer of encoder and dynamics only."""
+
+    task: str = "cartpole-swingup"
+    choices: tuple[tuple[str, int, float], ...] = (
+        ("relu", 8, 1.0),
+        ("mish", 8, 1.0),
+        ("layernorm", 8, 1.0),
+        ("spectral", 8, 1.0),
+        ("simnorm", 4, 1.0),
+        ("simnorm", 8, 1.0),
+        ("simnorm", 32, 1.0),
+        ("simnorm", 8, 0.5),
+        ("simnorm", 8, 2.0),
+    )
+    """Layer, and SimNorm's group and temperature, which no other layer has."""
+    model: WorldModelConfig = field(default_factory=lambda: SIZES["tiny"])
+    """All else of the world model."""
+    updates: int = 1000
+    """Gradient steps of a world model."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    iterations: int = 200
+    """Actor updates."""
+    episodes: int = 10
+    """Real episodes of each policy."""
+    probe_batches: int = 16
+    """Batches whose gradients are compared."""
+
+    def settings(self) -> Sequence[Setting]:
+        return [{"latent layer": _name(choice)} for choice in self.choices]
+
+    def measure(self, setting: Setting, seed: int, inputs: Inputs, folder: Path) -> Figures:
+        (choice,) = (c for c in self.choices if _name(c) == setting["latent layer"])
+        layer, group, temperature = choice
+        model = replace(
+            self.model,
+            latent_layer=layer,  # type: ignore[arg-type]
+            simnorm_group=group,
+            simnorm_temperature=temperature,
+        )
+        out = folder / "world_model"
+        if not (out / WORLD_MODEL).is_file():
+            pretrain(inputs.data, out, model, self.updates, seed)
+        config = ExtractionConfig(iterations=self.iterations, seed=seed, evaluate="model")
+        learned = replace(inputs, world_model=out / WORLD_MODEL)
+        extraction = begin(self.task, config, learned, folder / "extraction")
+        before = self._ratio(extraction)
+        for iteration in range(self.iterations):
+            extraction.iteration = iteration
+            extraction.iterate()
+        quality = extraction.trained.quality["tasks"][self.task]
+        return judge(self.task, extraction.policy(), self.episodes) | {
+            "reward_error": 100 * quality["reward_error"],
+            "one_step": 100 * quality["latent_error"][0],
+            "open_loop": 100 * quality["latent_error"][-1],
+            "signal_to_noise": before,
+            "sensitivity": sensitivity(extraction),
+        }
+
+    def _ratio(self, extraction: Extraction) -> float:
+        """Return the signal to noise of a batch's gradient at the untrained actor."""
+        learner, found = extraction.learner.twin(), []
+        together = Together(frozen(extraction), [learner])
+        for batch in range(self.probe_batches):
+            extraction.iteration = 1_000_000 + batch
+            z = start_latents(extraction)
+            noise = learner.noise(len(z), learner.generator(extraction.iteration))
+            found += together.ascend(z[None], noise[:, None])
+        return own_quality(torch.stack(found))[1]
+
+    def draw(self, results: Sequence[Result]) -> Mapping[str, Figure]:
+        figure, axes = panels(4, 2)
+        for axis, name in zip(axes, AGAINST, strict=True):
+            for place, (setting, group) in enumerate(by_setting(results)):
+                x, y = estimate(group, name), estimate(group, "return")
+                if x is not None and y is not None:
+                    axis.scatter(x.mean, y.mean, color=f"C{place}", label=setting["latent layer"])
+            axis.set_xscale("log")
+            axis.set_xlabel(AGAINST[name])
+            axis.set_ylabel("return")
+        axes[0].legend(fontsize=6)
+        return {"return": figure}
+
+
+def _name(choice: tuple[str, int, float]) -> str:
+    layer, group, temperature = choice
+    return f"simnorm of {group} at {temperature:g}" if layer == "simnorm" else layer
+
+
+@torch.no_grad()
+def sensitivity(extraction: Extraction) -> float:
+    """Return how far apart neighbouring states are after a horizon, over how far they were.
+
+    The extraction's policy acts without noise from both: an estimate of the Lipschitz constant of
+    the rollout along the directions that matter. Latents of any scale can be compared.
+    """
+    model, observation = frozen(extraction), extraction.start_observations()
+    scale = observation.std(0) * NEIGHBOUR
+    nearby = observation + scale * torch.randn(
+        observation.shape, generator=torch.Generator().manual_seed(extraction.config.seed)
+    )
+    here, there = (encoded(extraction, seen) for seen in (observation, nearby))
+    apart = (here - there).norm(dim=1)
+    for _ in range(extraction.config.horizon):
+        here, there = (_next(model, extraction, z) for z in (here, there))
+    return float(((here - there).norm(dim=1) / apart.clamp(min=1e-9)).mean())
+
+
+def _next(model: FrozenModel, extraction: Extraction, z: Tensor) -> Tensor:
+    action = extraction.learner.actor(z)
+    spare = model.actions - action.shape[1]
+    pair = torch.cat([z, torch.nn.functional.pad(action, (0, spare))], 1)
+    return output(model.dynamics, pair[None])[0]
+
+
+AGAINST = {
+    "one_step": "latent error, one step (% of variance)",
+    "open_loop": "latent error, 16 steps (% of variance)",
+    "signal_to_noise": "signal to noise of the actor's gradient",
+    "sensitivity": "distance after a horizon over that before",
+}
+
+TOPIC = Topic(
+    "regularisation",
+    "Does a smoother world model give better policies, even where it is less accurate? World "
+    "models that differ only in what bounds the latent (SimNorm of several groups and "
+    "temperatures, Mish, ReLU, LayerNorm, spectral norm): their accuracy, how smooth they are, "
+    "and what policies extracted from them earn.",
+    (
+        Column("return", "return"),
+        Column("reward_error", "reward error (%)"),
+        *(Column(name, title) for name, title in AGAINST.items()),
+    ),
+    {
+        "quick": Regularisation(),
+        "full": Regularisation(
+            choices=(
+                ("relu", 8, 1.0),
+                ("mish", 8, 1.0),
+                ("layernorm", 8, 1.0),
+                ("spectral", 8, 1.0),
+                *(("simnorm", g, t) for g in (4, 8, 16, 32) for t in (0.25, 0.5, 1.0, 2.0, 4.0)),
+            ),
+            updates=4000,
+            seeds=(0, 1, 2, 3, 4),
+            iterations=1000,
+            probe_batches=64,
+        ),
+    },
+    reads_data=True,
+)
