@@ -14,6 +14,7 @@ TOPICS: dict[str, str] = {
     "ground-truth-dynamics": "pwm_core.studies.ground_truth_dynamics",
     "horizon-batch": "pwm_core.studies.horizon_batch",
     "regularisation": "pwm_core.studies.regularisation",
+    "offline-coverage": "pwm_core.studies.offline_coverage",
     "finetune": "pwm_core.studies.finetune",
 }
 """Module of each study, which has it as ``TOPIC``."""

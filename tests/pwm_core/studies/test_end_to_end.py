@@ -58,6 +58,14 @@ SMALLEST: dict[str, dict[str, Any]] = {
         "episodes": 1,
         "probe_batches": 2,
     },
+    "offline-coverage": {
+        "qualities": ("random",),
+        "amounts": (4,),
+        "model": WorldModelConfig(latent=16, encoder_width=16, width=16),
+        "updates": 2,
+        "iterations": 1,
+        "episodes": 1,
+    },
     "horizon-batch": {"pairs": ((1, 8), (2, 8)), "iterations": 1, "episodes": 1},
 }
 """Overrides of the quick presets."""
