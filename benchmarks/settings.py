@@ -30,6 +30,14 @@ class Settings:
     """Length of a block of a control loop."""
     swaps: int
     """Swaps in a row."""
+    device_size: str
+    """World model of what is measured on a GPU."""
+    device_batch: int
+    """Imagined rollouts per iteration on a GPU."""
+    device_iterations: int
+    """Iterations or updates of each way on a GPU."""
+    device: str = "cpu"
+    """Where that is measured."""
 
 
 SIZES = (10**5, 10**6, 10**7, 10**8)
@@ -44,6 +52,9 @@ FULL = Settings(
     rates=(50, 100, 250, 500),
     block_seconds=3.0,
     swaps=200,
+    device_size="48M",
+    device_batch=512,
+    device_iterations=300,
 )
 QUICK = Settings(
     rounds=2,
@@ -56,5 +67,8 @@ QUICK = Settings(
     rates=(100,),
     block_seconds=0.3,
     swaps=5,
+    device_size="tiny",
+    device_batch=8,
+    device_iterations=1,
 )
 """Only to see that everything runs: its figures mean nothing."""

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.__main__ import BENCHMARKS, main
+from benchmarks.__main__ import BENCHMARKS, ON_DEVICE, main
 from benchmarks.collection import ONE_BY_ONE, PLANNER, SIDE_BY_SIDE, evaluations, plannings
 from benchmarks.collection import REFERENCE as IN_PYTHON
 from benchmarks.extraction import extraction
 from benchmarks.measure import GEMM_SIZE, counted_work, gemm
+from benchmarks.on_device import REFERENCE
 from benchmarks.pretraining import pretraining, stages
 from benchmarks.reference import PlainExtraction, PlainPretraining
 from benchmarks.sampler import PlainSampler, sampler, sparse_dataset
@@ -102,3 +103,22 @@ def test_episodes_side_by_side_earn_what_they_earn_alone() -> None:
     returns = ways[SIDE_BY_SIDE]()
     assert np.ptp(returns) > 0
     np.testing.assert_allclose(returns, ways[ONE_BY_ONE](), rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ON_DEVICE)
+def test_what_a_gpu_is_measured_by_runs_on_a_cpu_too(name: str, tmp_path: Path) -> None:
+    """Graphs and streams apart, which are held against single kernels where there is one."""
+    file = tmp_path / "figures.json"
+    threads = str(torch.get_num_threads())
+    asked = [name, "--device", "cpu", "--quick", "--json", str(file), "--threads", threads]
+    assert main(asked) == 0
+    rows = json.loads(file.read_text())["figures"][name]
+    assert rows[0]["program"] == REFERENCE
+    assert len({row["program"] for row in rows}) == len(rows) >= 3
+    assert all(row["TFLOP/s"] > 0 for row in rows)
+
+
+def test_only_some_are_for_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["sampler", "--device", "cuda"])
+    assert "there are extraction, pretraining" in capsys.readouterr().err
