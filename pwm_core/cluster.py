@@ -52,7 +52,7 @@ class RayPool(Executor):
         except (OSError, RuntimeError, ValueError) as error:
             raise ClusterError(
                 f"no Ray cluster at {address!r} ({error}): start one with `ray start --head`, or "
-                f"give --ray {LOCAL}"
+                f"give --ray {LOCAL}; one that asks for a token needs RAY_AUTH_MODE=token here"
             ) from error
         self._ray, self._prepare, self._gpus = ray, prepare, gpus
         self._call = ray.remote(max_retries=RETRIES, num_cpus=1, num_gpus=gpus)(_call)
