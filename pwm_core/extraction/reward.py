@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import torch
@@ -42,7 +42,7 @@ def shaped(rewards: Sequence[TrainingReward], model: FrozenModel, pair: Tensor) 
     return reward / _column(tuple(task.scale for task in rewards), reward.device, reward.dtype)
 
 
-@lru_cache(maxsize=None)  # a CUDA graph may go on reading them
+@cache  # a CUDA graph may go on reading them
 def _column(numbers: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
     """Return ``numbers`` as ``[tasks, 1]``; they go to a device once, not at every iteration."""
     return torch.tensor(numbers, device=device, dtype=dtype)[:, None]

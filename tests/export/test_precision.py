@@ -17,6 +17,7 @@ from pwm_core.errors import PwmError
 from pwm_core.extraction.store import TrainedPolicy
 from pwm_core.files import sha256
 from pwm_core.tasks import get_task
+from pwm_export import calibration
 from pwm_export.bundle import Bundle
 from pwm_export.precision import PRECISIONS, ActionError, in_halves
 from pwm_export.verb import Export, sample_observations
@@ -140,11 +141,43 @@ def test_weights_beyond_half_precision_are_named(bundles: dict[str, Bundle]) -> 
         in_halves(graph)
 
 
-def test_the_verb_exports_it(tiny_policy: Path, tiny_data: Path, tmp_path: Path, capsys) -> None:
-    export = Export((tiny_policy,), data=tiny_data, out=tmp_path, precision="int8", force=True)
-    assert export.run() == 0
-    bundle = Bundle.load(tmp_path / f"{TASK.name}.onnx")
-    assert bundle.metadata["parity"]["precision"] == "int8"
-    assert "int8" in capsys.readouterr().out
-    trusted = Bundle.load(bundle.path, require=lambda name, digest: None)
-    assert trusted.sha256 == sha256(bundle.path)
+@pytest.fixture(scope="module")
+def watched(
+    tiny_policy: Path,
+    tiny_data: Path,
+    tiny_world_model: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Bundle, Bundle]:
+    """Bundles as ``pwm export --precision int8`` writes them, without and with a monitor."""
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibration, "MINUTES", 3.0)
+        for model in (None, tiny_world_model):
+            out = tmp_path_factory.mktemp("exported")
+            export = Export(
+                (tiny_policy,), tiny_data, world_model=model, precision="int8", out=out, force=True
+            )
+            assert export.run() == 0
+            found.append(Bundle.load(out / f"{TASK.name}.onnx"))
+    return found[0], found[1]
+
+
+def test_the_verb_exports_it(watched: tuple[Bundle, Bundle]) -> None:
+    digests = []
+    for bundle in watched:
+        assert bundle.metadata["parity"]["precision"] == "int8"
+        Bundle.load(bundle.path, require=lambda name, digest: digests.append(digest))
+    assert digests == [sha256(bundle.path) for bundle in watched]
+
+
+def test_a_monitor_leaves_the_graph_as_it_is(
+    watched: tuple[Bundle, Bundle], observations: np.ndarray
+) -> None:
+    plain, monitored = watched
+    assert monitored.monitor is not None
+    assert monitored.metadata["parity"] == plain.metadata["parity"]
+    actions = np.stack([monitored.act(observation) for observation in observations])
+    alone = np.stack([plain.act(observation) for observation in observations])
+    np.testing.assert_array_equal(actions, alone)
+    for found in monitored.monitor.look(observations, actions):
+        assert np.isfinite(found).all()
