@@ -131,7 +131,11 @@ def test_one_that_dies_while_stopped_is_started_again_stopped(robot, states, unt
     assert states[-1].emergency_stop
 
 
-def test_a_tampered_bundle_is_neither_loaded_nor_swapped_in(robot, states, bundles, ask) -> None:
+def test_a_tampered_bundle_is_neither_loaded_nor_swapped_in(
+    robot, states, bundles, ask, until
+) -> None:
+    from lifecycle_msgs.msg import Transition
+    from lifecycle_msgs.srv import ChangeState
     from pwm_interfaces.srv import ListPolicies, LoadPolicy, SwapPolicy
     from std_srvs.srv import Trigger
 
@@ -155,3 +159,8 @@ def test_a_tampered_bundle_is_neither_loaded_nor_swapped_in(robot, states, bundl
         assert not refused.success
         assert "bundle upright.onnx: sha256 " in refused.message
     assert ask(ListPolicies, f"{node}/list_policies").active == "swing"
+    trusted.write_text("")
+    for step in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_ACTIVATE):
+        ask(ChangeState, f"{node}/change_state", transition=Transition(id=step))
+    until(lambda: "cannot activate: bundle swing.onnx" in states[-1].reason, "the refusal")
+    assert states[-1].state == "inactive"

@@ -37,6 +37,7 @@ from pwm_policy.loop import (
     Safeguards,
 )
 from pwm_policy.loop_statistics import LoopStatistics
+from pwm_policy.registry import PolicyError
 from pwm_policy.services import PolicyServices
 from pwm_policy.slot import PolicySlot
 from pwm_policy.status import Status
@@ -131,7 +132,14 @@ class PolicyNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Start the control loop."""
+        """Start the control loop, if the policy is still trusted."""
+        assert self._configuration is not None
+        try:
+            self._configuration.registry.require_trust(self._slot.acting.bundle)
+        except PolicyError as error:
+            self.get_logger().error(f"cannot activate: {error}")
+            self._status.say(f"cannot activate: {error}")
+            return TransitionCallbackReturn.FAILURE
         result = super().on_activate(state)
         self._failure = ""
         self._start_loop()
