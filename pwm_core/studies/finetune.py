@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import time
+import json
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -78,9 +78,8 @@ class Finetune:
         shifted = shift.of(task)
         policy = self._extracted(inputs, task, seed, folder / "policy")
         config = replace(self.adaptation, finetuning=replace(self.adaptation.finetuning, seed=seed))
-        start, begin = Policies(folder / "policy" / POLICY_FILE, inputs.world_model), time.time()
+        start = Policies(folder / "policy" / POLICY_FILE, inputs.world_model)
         adapted = adapt(shifted, start, inputs.data, folder / "adaptation", config)
-        minutes = (time.time() - begin) / 60
         online = of_policy(
             Dataset(folder / "adaptation" / "online"), policy, config.finetuning.horizon
         )
@@ -97,7 +96,7 @@ class Finetune:
             "online_only": self._returns(shifted, alone),
             "lost": float(np.mean(nominal) - np.mean(before)),
             "regained": float(np.mean(after) - np.mean(before)),
-            "minutes": minutes,
+            "minutes": _minutes(folder / "adaptation"),
             "recorded_rewards": _poisoned(_world_model(inputs), online, offline, seed),
             **_account(adapted),
         }
@@ -172,6 +171,15 @@ def _poisoned(
     return found
 
 
+def _minutes(adaptation: Path) -> float:
+    """Return the wall clock of all rounds' fine-tuning, pauses included."""
+    total = 0.0
+    for file in adaptation.glob("round*/progress.jsonl"):
+        times = [json.loads(line)["time"] for line in file.read_text().splitlines()]
+        total += times[-1] - times[0]
+    return total / 60
+
+
 def _account(adapted: Adaptation) -> dict[str, Any]:
     """Return what became of the candidates."""
     refused = [r for r in adapted.rounds if not r.proposal.accepted]
@@ -226,7 +234,7 @@ TOPIC = Topic(
         Column("refused", "refused"),
         Column("rolled_back", "rolled back"),
         Column("recorded", "episodes"),
-        Column("minutes", "minutes of adaptation"),
+        Column("minutes", "minutes of fine-tuning"),
     ),
     presets={
         "quick": Finetune(("cartpole-swingup",), (Shift(actuator_gain=0.4),)),
