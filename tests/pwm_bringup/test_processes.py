@@ -94,3 +94,10 @@ def test_a_process_that_does_not_listen_is_ended_more_firmly(tmp_path, monkeypat
 def test_a_process_that_listens_ends_by_itself(tmp_path, monkeypatch) -> None:
     workspace_of(tmp_path, monkeypatch, "trap 'exit 0' INT; echo up; while :; do sleep 0.1; done")
     assert started().stop() == 0
+
+
+def test_a_policy_node_has_the_time_to_bring_a_robot_to_its_safe_pose() -> None:
+    from pwm_policy.loop import LANDING_SECONDS, STOPPING_SECONDS
+
+    _, patience = processes.PATIENCE[0]
+    assert patience > LANDING_SECONDS + STOPPING_SECONDS
