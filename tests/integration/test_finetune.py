@@ -22,18 +22,20 @@ from pwm_core.files import sha256
 TASK = "cartpole-balance"
 WORSE = (-0.3, 0.0, -3.0, -0.4, -0.8)
 """Feedback that throws the pole over."""
+LEARNER_PATIENCE = 120.0
+"""Seconds: a learner has the lowest priority, and a robot in lockstep leaves it little."""
 SCRIPT = Path(__file__).with_name("scripted_learner.py")
 
 
 class Finetuning:
     """A fine-tuning node as a test sees it."""
 
-    def __init__(self, session: Any, ask: Any, until: Any, listen: Any) -> None:
+    def __init__(self, session: Any, ask: Any, listen: Any) -> None:
         from rclpy.qos import QoSDurabilityPolicy, QoSProfile
         from std_msgs.msg import String
 
         latched = QoSProfile(depth=20, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
-        self.session, self._ask, self._until = session, ask, until
+        self.session, self._ask = session, ask
         self._states = listen(String, "finetune_node/state", latched)
         self._verdicts = listen(String, "finetune_node/verdict", latched)
         self.process: Any = None
@@ -54,7 +56,7 @@ class Finetuning:
         def holds() -> bool:
             return all(self.state.get(name) == value for name, value in wanted.items())
 
-        self._until(holds, f"{wanted}; fine-tuning is {self.state}")
+        self.session.spin_until(holds, f"fine-tuning to have {wanted}", LEARNER_PATIENCE)
 
     def forget(self) -> None:
         """Wait for a state that is published from now on."""
@@ -73,7 +75,6 @@ def finetuning(
     start_policy: Any,
     session: Any,
     ask: Any,
-    until: Any,
     listen: Any,
     make_bundle: Any,
     tiny_data: Path,
@@ -91,7 +92,7 @@ def finetuning(
             start_bridge(mode="lockstep")
             start_policy(trigger="observation", policy=TASK)
             (tmp_path / "plan.json").write_text(json.dumps(plan))
-        found = Finetuning(session, ask, until, listen)
+        found = Finetuning(session, ask, listen)
         given = {
             "task": TASK,
             "policy": str(policy),
@@ -135,15 +136,14 @@ def test_a_worse_candidate_is_rolled_back_and_never_proposed_again(
     """Its gate was deceived; the node is killed and started again while it is watched."""
     plan = {"finetune": ["pass", "hang"], "export": [candidate(WORSE)]}
     found = finetuning(plan, watch_episodes=3)
-    until(lambda: acting(session) == f"{TASK}_round_0001", "the candidate to act")
     found.until(phase="watching")
     os.kill(found.process.pid, signal.SIGKILL)
     found.process.wait()
     found.forget()
     again = finetuning(None, watch_episodes=3)
     again.until(candidate=f"{TASK}_round_0001")
-    until(lambda: acting(session) == TASK, "the policy before")
     again.until(refused=1)
+    until(lambda: acting(session) == TASK, "the policy before")
     trial = again.last_verdict["trial"]
     assert again.verdicts[-1] == "rolled back"
     assert trial["mean"] < trial["bound"] <= trial["mean_before"]
@@ -165,8 +165,8 @@ def test_a_learner_killed_in_the_middle_of_the_export_goes_on(
     assert not list((tmp_path / "policies").glob("*round*"))
     assert found.verdicts == ["passed the gate"]
     assert found.ask("approve").success
-    until(lambda: acting(session) == f"{TASK}_round_0001", "the candidate to act")
     found.until(accepted=1)
+    assert acting(session) == f"{TASK}_round_0001"
     assert found.verdicts[-1] == "stays"
     assert found.state["bundle"] == f"{TASK}_round_0001"
     assert found.ask("rollback").success
@@ -181,7 +181,10 @@ def test_a_learner_that_dies_for_good_leaves_everything_as_it_is(
 
     before = {p.name: sha256(p) for p in (tmp_path / "policies").glob("*")}
     found = finetuning({"finetune": ["pass"], "export": ["die"]})
+    found.until(phase="learning")
+    session.configure("mujoco_bridge", mode="paused")
     found.until(phase="failed")
+    session.configure("mujoco_bridge", mode="lockstep")
     assert "2 times" in found.state["reason"]
     assert found.verdicts == ["failed"]
     assert session.status.policy_epoch == 1
@@ -222,7 +225,7 @@ def test_pause_stop_and_what_does_not_fit(finetuning, session, until, tmp_path) 
         return learner > 0
 
     until(learns, "the learner")
-    assert os.getpriority(os.PRIO_PROCESS, learner) == 19
+    until(lambda: os.getpriority(os.PRIO_PROCESS, learner) == 19, "its low priority")
     assert found.ask("pause").success
     until(lambda: not Path(f"/proc/{learner}").exists(), "the learner to end")
     found.until(mode="paused", phase="learning")
