@@ -39,7 +39,7 @@ DISTURBANCES: tuple[dict[str, float], ...] = (
 )
 LIVE_DISTURBANCES = DISTURBANCES[:1] + DISTURBANCES[2:5]
 """Those that are tried in real time, too: half the force, and the sensor biases."""
-LATENESSES = (0.0, 0.25, 0.5)
+LATENESSES = (0.0, 0.5, 1.0)
 """Control steps by which commands are late in the nominal minutes."""
 ONSETS = (0.0, 0.3, 0.5, 5.0)
 """Seconds into the episode at which a disturbance begins."""

@@ -16,14 +16,15 @@ import numpy as np
 from torch import nn
 
 from pwm_core.data.behaviours.noise import exploration
+from pwm_core.data.dataset import Trajectory
 from pwm_core.evaluation.episodes import Act, deterministic
 from pwm_core.tasks import SingleEnvironment, Task
 
-MINUTES = 10.0
+MINUTES = 15.0
 """Of episodes of the policy, at the least."""
 DISTURBANCE = 0.1
-"""Deviation of the noise on the actions, in [-1, 1], of every fourth calibration episode."""
-LATENESS = 0.5
+"""Deviation of the noise on the actions, in [-1, 1], of half the calibration episodes."""
+LATENESS = 1.0
 """Control steps by which commands usually act late at most, if nothing else is said."""
 LATE_PARTS = (0.0, 0.5, 1.0)
 """Parts of it by which a third of the episodes each are late."""
@@ -38,9 +39,15 @@ class Run:
     observation: np.ndarray
     """``[T + 1, O]``"""
     sent: np.ndarray
-    """``[T, A]``: what was decided for each observation but the last."""
+    """``[T + 1, A]``: the command before the episode, and for each observation but the last."""
     acted: np.ndarray
     """``[T, A]``: what acted on the robot meanwhile, on the mean of a control step."""
+
+    @classmethod
+    def of(cls, recorded: Trajectory) -> Run:
+        """Return an episode of the data, whose commands acted at once for all that is known."""
+        action = recorded.action
+        return cls(recorded.observation, np.concatenate([action[:1], action]), action)
 
 
 @dataclass(frozen=True)
@@ -62,14 +69,15 @@ def own_episodes(
 ) -> Calibration:
     """Return the policy's episodes in the nominal simulator: as they are, and with noisy actions.
 
-    Each of :data:`LATE_PARTS` has as many, every fourth of them disturbed.
+    There are as many of each, and of each of :data:`LATE_PARTS`.
     """
-    fourth = math.ceil(60 * MINUTES / (12 * task.episode_steps * task.control_step))
+    kinds = 2 * len(LATE_PARTS)
+    count = math.ceil(60 * MINUTES / (kinds * task.episode_steps * task.control_step))
     rng, act = np.random.default_rng(seed), deterministic(policy)
     environment = task.make_single(seed)
     steps, substeps = task.episode_steps, environment.substeps
 
-    def played(late: float, deviation: float, count: int) -> list[Run]:
+    def played(late: float, deviation: float) -> list[Run]:
         noise = exploration(rng, task, count, deviation)
         return [
             play(environment, task, act, own, delays(rng, steps, substeps, late)) for own in noise
@@ -77,8 +85,8 @@ def own_episodes(
 
     try:
         parts = [part * lateness for part in LATE_PARTS]
-        calm = [played(late, 0.0, 3 * fourth) for late in parts]
-        disturbed = [run for late in parts for run in played(late, DISTURBANCE, fourth)]
+        calm = [played(late, 0.0) for late in parts]
+        disturbed = [run for late in parts for run in played(late, DISTURBANCE)]
     finally:
         environment.close()
     return Calibration("policy", lateness, calm, disturbed)
@@ -116,16 +124,16 @@ def play(
     """Run an episode of ``act`` plus ``noise [T, A]``, whose commands are late by ``delay [T]``."""
     observations = [environment.reset()[0]]
     sent = np.empty((len(delay) + 1, task.action.size), np.float32)
-    sent[-1] = task.action.to_normalised(task.action.safe)  # until the first command comes
+    sent[0] = task.action.to_normalised(task.action.safe)
     acted = np.empty_like(sent[:-1])
-    for decision, by_step in enumerate(acting(delay, environment.substeps)):
+    for decision, by_step in enumerate(acting(delay, environment.substeps) + 1):
         chosen = act(observations[-1][None])[0] + noise[decision]
-        sent[decision] = np.clip(chosen, -1, 1)
+        sent[decision + 1] = np.clip(chosen, -1, 1)
         acted[decision] = sent[by_step].mean(0)
         for source in by_step:
             environment.substep(sent[source])
         observations.append(environment.observation())
         if environment.terminated:
             break
-    length = len(observations) - 1
-    return Run(np.stack(observations), sent[:length], acted[:length])
+    length = len(observations)
+    return Run(np.stack(observations), sent[:length], acted[: length - 1])

@@ -99,9 +99,9 @@ class OneStep(nn.Module):
 
     def judged_errors(self, run: Run) -> np.ndarray:
         """Return errors ``[T, K]`` as the detector makes them, knowing what was sent."""
-        before = np.concatenate([run.sent[:1], run.sent[:-1]])
-        seen, _ = self.look(run.observation[1:], run.sent)
-        at_once, late = (self.look(run.observation[:-1], by)[1] for by in (run.sent, before))
+        seen, _ = self.look(run.observation[1:], run.acted)
+        commands = (run.sent[1:], run.sent[:-1])
+        at_once, late = (self.look(run.observation[:-1], command)[1] for command in commands)
         return unexplained(seen, at_once, late)
 
     @torch.no_grad()
@@ -148,8 +148,7 @@ class Monitoring:
         episodes = dataset.of_task(task)
         if "config" in self.model.provenance:
             _, episodes = split(episodes, self.model.provenance["config"]["held_out"])
-        trajectories = map(dataset.trajectory, episodes)
-        return [Run(t.observation, t.action, t.action) for t in trajectories]
+        return [Run.of(dataset.trajectory(episode)) for episode in episodes]
 
 
 def folded(network: nn.Sequential, kept: int, embedding: Tensor) -> nn.Sequential:
@@ -274,8 +273,8 @@ def _require_parity(bundle: Bundle, network: OneStep, run: Run) -> None:
     monitor = bundle.monitor
     assert monitor is not None
     observation = run.observation[:-1]
-    wanted = network.look(observation, run.sent)
-    found = monitor.look(observation, bundle.action.to_units(run.sent))
+    wanted = network.look(observation, run.acted)
+    found = monitor.look(observation, bundle.action.to_units(run.acted))
     difference = max(float(np.abs(f - w).max()) for f, w in zip(found, wanted, strict=True))
     worst = difference / monitor.threshold
     if worst > PARITY_LIMIT:

@@ -39,7 +39,7 @@ def test_prints_and_writes_its_figures(
     assert monitor.main(asked) == 0
     assert "balance: delay, s" in capsys.readouterr().out
     tables = json.loads(file.read_text())["balance"]
-    assert [row["late by"] for row in tables["nominal"]] == [0.0, 0.25, 0.5]
+    assert [row["late by"] for row in tables["nominal"]] == [0.0, 0.5, 1.0]
     assert tables["nominal"][0]["nominal minutes"] == 0.05
     biased, undisturbed = tables["delay, s"]
     assert 0 < biased["at 4 s"] <= monitor.WATCHED
