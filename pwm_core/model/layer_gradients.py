@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from pwm_core.model import kernels
+from pwm_core.model import compiled_norms, kernels
 from pwm_core.model.networks import Mish, SimNorm
 from pwm_core.model.products import over_rows, product
 
@@ -161,11 +161,14 @@ RULES: dict[type[nn.Module], Rule] = {
 class FusedRule(Rule):
     """A norm and the :class:`Mish` or :class:`SimNorm` after it, ``layer`` is the two of them.
 
-    In one pass over memory where ``model.kernels`` can, else one after the other.
+    In one pass over memory where ``model.kernels`` or ``model.compiled_norms`` can, else one after
+    the other.
     """
 
     def forward(self, layer: tuple[Any, Any], x: Tensor) -> tuple[Tensor, Saved]:
         norm, then = layer
+        if compiled_norms.usable(x):
+            return compiled_norms.forward(norm, then, x)
         if not kernels.usable(x):
             normal, first = RULES[type(norm)].forward(norm, x)
             y, second = RULES[type(then)].forward(then, normal)
@@ -181,6 +184,8 @@ class FusedRule(Rule):
         self, layer: tuple[Any, Any], saved: Saved, gradient: Tensor, learning: bool
     ) -> tuple[Tensor, Gradients]:
         norm, then = layer
+        if compiled_norms.usable(gradient):
+            return compiled_norms.backward(norm, then, saved, gradient, learning)
         if not kernels.usable(gradient):
             gradient, _ = RULES[type(then)].backward(then, saved[1], gradient, learning)
             return RULES[type(norm)].backward(norm, saved[0], gradient, learning)

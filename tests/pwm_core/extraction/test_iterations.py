@@ -19,6 +19,7 @@ from pwm_core.extraction.iterations import Iterations
 from pwm_core.extraction.learner import Learner
 from pwm_core.extraction.reward import TrainingReward
 from pwm_core.extraction.together import Together
+from pwm_core.model import compiled_norms
 from pwm_core.model.world_model import WorldModel, WorldModelConfig
 
 CPU = torch.device("cpu")
@@ -70,7 +71,9 @@ def weights(learner: Learner) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("spread", ["targets", "returns"])
-def test_the_numbers_are_those_of_together(extraction_config: ExtractionConfig, spread) -> None:
+def test_the_numbers_are_those_of_together(
+    extraction_config: ExtractionConfig, spread: Any
+) -> None:
     config = replace(extraction_config, spread=spread)
     model, mine, others = world_model(), learners(config), learners(config)
     iterations = Iterations(model, [0, 1], mine)
@@ -83,8 +86,8 @@ def test_the_numbers_are_those_of_together(extraction_config: ExtractionConfig, 
         for found, wanted in zip(figures, expected, strict=True):
             for name, value in wanted.items():
                 torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-6)
-    for found, wanted in zip(mine, others, strict=True):
-        torch.testing.assert_close(weights(found), weights(wanted), rtol=1e-5, atol=1e-6)
+    for learner, other in zip(mine, others, strict=True):
+        torch.testing.assert_close(weights(learner), weights(other), rtol=1e-5, atol=1e-6)
 
 
 def test_rates_on_the_device_follow_the_schedule(extraction_config: ExtractionConfig) -> None:
@@ -111,8 +114,8 @@ def test_an_iteration_waits_for_nothing(
     extraction_config: ExtractionConfig,
     no_transfer: ModuleType,
     monkeypatch: pytest.MonkeyPatch,
-    spread: str,
-    precision: str,
+    spread: Any,
+    precision: Any,
 ) -> None:
     """With terminations, penalties, several tasks; random numbers come from outside."""
     monkeypatch.setattr(flat_parameters, "asking_waits", lambda tensor: True)  # as on a GPU
@@ -125,6 +128,28 @@ def test_an_iteration_waits_for_nothing(
     with no_transfer.NoTransfer() as mode:
         iterations.step(given, noise, orders)
     assert mode.seen > 500
+
+
+def test_an_iteration_with_compiled_norms_does_the_same(
+    extraction_config: ExtractionConfig, no_transfer: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, where they are fused; here they run as they are written."""
+    model, plain, fused = world_model(), learners(extraction_config), learners(extraction_config)
+    one, two = Iterations(model, [0, 1], plain), Iterations(model, [0, 1], fused)
+    monkeypatch.setattr(flat_parameters, "asking_waits", lambda tensor: True)
+    for number in range(3):
+        given = observations(number, extraction_config.batch)
+        one.update(given, [number, number])
+        with monkeypatch.context() as patch, torch.compiler.set_stance("force_eager"):
+            patch.setattr(compiled_norms, "usable", lambda x: True)
+            two.update(given, [number, number])
+            drawn = two._together.prepare(extraction_config.batch, [number, number])
+            if number == 2:
+                with no_transfer.NoTransfer():
+                    two.step(given, *drawn)
+                one.step(given, *drawn)
+    for mine, other in zip(fused, plain, strict=True):
+        torch.testing.assert_close(weights(mine), weights(other), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +192,7 @@ def test_bfloat16_products_are_near_and_leave_the_model(
 @CUDA
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
 def test_the_graph_computes_what_single_kernels_do(
-    extraction_config: ExtractionConfig, precision: str
+    extraction_config: ExtractionConfig, precision: Any
 ) -> None:
     config, device = replace(extraction_config, precision=precision), torch.device("cuda")
     model = world_model().to(device)
@@ -177,9 +202,9 @@ def test_the_graph_computes_what_single_kernels_do(
     for number in range(8):  # one apart, three to warm up, four replays
         given = observations(number, config.batch)
         found, wanted = one.update(given, [number] * 2), two.update(given, [number] * 2)
-        for mine, other in zip(found, wanted, strict=True):
-            for name, value in other.items():
-                torch.testing.assert_close(mine[name], value, rtol=1e-3, atol=1e-4)
+        for figures, expected in zip(found, wanted, strict=True):
+            for name, value in expected.items():
+                torch.testing.assert_close(figures[name], value, rtol=1e-3, atol=1e-4)
     for mine, other in zip(graphed, single, strict=True):
         torch.testing.assert_close(weights(mine), weights(other), rtol=1e-3, atol=1e-4)
 

@@ -7,6 +7,7 @@ import importlib.util
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -44,7 +45,7 @@ def test_an_update_waits_for_nothing(
     config: PretrainingConfig,
     pretraining_options: PretrainingOptions,
     no_transfer: ModuleType,
-    precision: str,
+    precision: Any,
     by_hand: bool,
 ) -> None:
     training = Pretraining(
@@ -79,7 +80,7 @@ def test_windows_made_ahead_are_the_same(
 def test_the_graph_computes_what_single_kernels_do(
     dataset: Dataset, tmp_path: Path, config: PretrainingConfig, compiled: bool
 ) -> None:
-    losses = []
+    losses: list[list[float]] = []
     for graph in (True, False):
         options = PretrainingOptions("cuda", compile=compiled, cuda_graph=graph)
         training = Pretraining(dataset, tmp_path / str(graph), config, options)
