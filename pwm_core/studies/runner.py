@@ -86,17 +86,22 @@ class Outcome:
     """What went wrong, by the name of the cell."""
 
 
-def run_study(topic: Topic, preset: Preset, inputs: Inputs, out: Path, workers: int) -> Outcome:
-    """Run what is missing of a study in ``out``; ``PwmError`` when that holds another one."""
+def run_study(
+    topic: Topic, preset: Preset, inputs: Inputs, out: Path, workers: int, *, missing: bool = True
+) -> Outcome:
+    """Run what is missing of a study in ``out``; ``PwmError`` when that holds another one.
+
+    Without ``missing`` nothing is run: the outcome is what there is.
+    """
     study = topic.presets[preset]
     RunDirectory(out, f"study {topic.name}, {preset}", study, input_hashes(topic, inputs))
     cells = [Cell(setting, seed) for setting in study.settings() for seed in study.seeds]
     jobs = [Job(study, cell, inputs, out) for cell in cells]
-    missing = [job for job in jobs if job.stored() is None]
+    todo = [job for job in jobs if missing and job.stored() is None]
     failures: dict[str, str] = {}
-    done = len(jobs) - len(missing)
+    done = len(jobs) - len(todo)
     with ProgressDisplay(f"study {topic.name}", len(jobs), "cells", done) as progress:
-        for name, error in _run(missing, workers):
+        for name, error in _run(todo, workers):
             done += 1
             if error:
                 failures[name] = error

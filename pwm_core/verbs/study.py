@@ -39,6 +39,8 @@ class StudyVerb:
     """Processes that cells are dealt out to."""
     page: Path | None = None
     """Folder of pages to renew as well: ``docs/studies``."""
+    missing: bool = True
+    """Run the cells that are missing; ``--no-missing`` renews table and plots of those there are."""
     json: bool = False
     """Print the table as JSON."""
 
@@ -52,7 +54,9 @@ class StudyVerb:
             known = ", ".join(chosen.presets)
             raise PwmError(f"study {self.name} has no preset {self.preset!r}, only {known}")
         out = self.out or Path("runs/studies") / self.name / self.preset
-        outcome = run_study(chosen, self.preset, self.inputs, out, self.workers)
+        outcome = run_study(
+            chosen, self.preset, self.inputs, out, self.workers, missing=self.missing
+        )
         if outcome.results:
             self._write(chosen, outcome, out)
         for cell, error in outcome.failures.items():

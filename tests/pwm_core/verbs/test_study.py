@@ -25,7 +25,7 @@ def test_run_writes_table_figures_and_plots(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    verb = StudyVerb("counting", "quick", out, Inputs(tmp_path), 1, tmp_path / "pages", True)
+    verb = StudyVerb("counting", "quick", out, Inputs(tmp_path), 1, tmp_path / "pages", json=True)
     assert verb.run() == 0
     rows = json.loads(capsys.readouterr().out)
     assert rows[0] == {
@@ -49,6 +49,22 @@ def test_a_failed_cell_is_named_and_makes_the_command_fail(
     verb = StudyVerb("counting", "quick", tmp_path / "out", Inputs(tmp_path), 1)
     assert verb.run() == 1
     assert "FAILED: size=2,seed=1: ValueError: told to fail" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_counting")
+def test_table_and_plots_of_the_cells_there_are_without_running_any(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    StudyVerb("counting", "quick", out, Inputs(tmp_path), 1).run()
+    (out / "cells/size=2,seed=1.json").unlink()
+    capsys.readouterr()
+    verb = StudyVerb("counting", "quick", out, Inputs(tmp_path), 1, missing=False, json=True)
+    assert verb.run() == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["seeds"] for row in rows] == ["2", "1"]
+    assert "**1 cells are missing.**" in (out / "table.md").read_text()
+    assert not (out / "cells/size=2,seed=1.json").exists()
 
 
 @pytest.mark.usefixtures("_counting")
