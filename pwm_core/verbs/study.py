@@ -40,7 +40,7 @@ class StudyVerb:
     page: Path | None = None
     """Folder of pages to renew as well: ``docs/studies``."""
     missing: bool = True
-    """Run the cells that are missing; ``--no-missing`` renews table and plots of those there are."""
+    """Run missing cells; ``--no-missing`` only renews table and plots of those there are."""
     json: bool = False
     """Print the table as JSON."""
 
