@@ -185,6 +185,7 @@ def _finetuning(arguments: argparse.Namespace, bundles: Path) -> dict[str, Value
         "episodes_per_round": arguments.episodes_per_round,
         "watch_episodes": arguments.watch,
         "baseline_episodes": arguments.watch,
+        "learner_niceness": 0,  # the robot stands while it works
     }
     return given | numbers | {"exploration_noise": arguments.noise}
 

@@ -105,7 +105,7 @@ class Rig:
             self.directory / "data", TaskInfo.of(get_task(TASK)), Bounds(1e9, True, 2)
         )
         command = (sys.executable, "-I", "-S", str(SCRIPT), str(self.directory / "plan.json"))
-        learner = LearnerSettings(command, "", (), (), False, 60.0)
+        learner = LearnerSettings(command, "", (), (), False, 19, 60.0)
         settings = replace(self.settings, **changes)
         return Rounds(
             settings, learner, state, self.data, self.node, self.verdicts.append, lambda: None

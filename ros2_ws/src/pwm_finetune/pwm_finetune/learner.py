@@ -16,8 +16,6 @@ from typing import Any
 
 ENDS_WITH_US = ("setpriv", "--pdeathsig", "TERM")
 """A learner does not outlive its node; it goes on where it stopped when the next one starts."""
-NICENESS = 19
-GIVES_WAY = ("nice", "-n", str(NICENESS))
 PATIENCE = ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0))
 """How a process is asked to end, and how many seconds it gets each time."""
 METRICS = (
@@ -41,6 +39,8 @@ class LearnerSettings:
     """Further options of `pwm export`."""
     monitor: bool
     """Whether candidates get a world-model monitor."""
+    niceness: int
+    """From 0, like any other process, to 19: only when nobody else wants to run."""
     timeout: float
     """Seconds after which a process that has not ended has failed."""
 
@@ -134,7 +134,8 @@ class Learner:
         assert self._process is None
         settings = self._settings
         pinned = ("taskset", "--cpu-list", settings.cores) if settings.cores else ()
-        command = [*GIVES_WAY, *pinned, *ENDS_WITH_US, *settings.command, *arguments]
+        niceness = str(settings.niceness)
+        command = ["nice", "-n", niceness, *pinned, *ENDS_WITH_US, *settings.command, *arguments]
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab") as output:
             output.write(f"\n$ {' '.join(command)}\n".encode())
@@ -147,7 +148,7 @@ class Learner:
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
                 start_new_session=True,  # Ctrl-C is for the node to pass on
             )
-        _give_way(self._process.pid)
+        _give_way(self._process.pid, niceness)
         self._begun = time.monotonic()
 
     def poll(self) -> int | None:
@@ -178,10 +179,10 @@ class Learner:
                 self._process.wait(seconds)
 
 
-def _give_way(pid: int) -> None:
+def _give_way(pid: int, niceness: str) -> None:
     """Let the scheduler's group of a new session give way too: niceness counts within one only."""
     with suppress(OSError):
-        Path(f"/proc/{pid}/autogroup").write_text(str(NICENESS))
+        Path(f"/proc/{pid}/autogroup").write_text(niceness)
 
 
 def progress(directory: Path) -> dict[str, Any]:

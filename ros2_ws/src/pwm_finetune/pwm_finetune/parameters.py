@@ -152,6 +152,13 @@ def _declare_learner(node: Node) -> None:
         "",
         "Processor cores of the learner, as taskset takes them: 1 or 0-3,6; empty: all.",
     )
+    _declare(
+        node,
+        "learner_niceness",
+        19,
+        "Priority of the learner: 19: it runs only when nobody else wants to; 0: like any other.",
+        integer_range=[IntegerRange(from_value=0, to_value=19, step=1)],
+    )
     _declare(node, "finetune_options", "", "Further options of `pwm finetune`.")
     _declare(node, "export_options", "", "Further options of `pwm export`.")
     _declare(node, "monitor", False, "Give candidates a world-model monitor.")
@@ -238,6 +245,7 @@ def read(node: Node) -> Settings:
             tuple(shlex.split(get("finetune_options"))),
             tuple(shlex.split(get("export_options"))),
             get("monitor"),
+            get("learner_niceness"),
             get("learner_timeout"),
         ),
         rounds=RoundSettings(
