@@ -19,7 +19,7 @@ class Explorer:
     @property
     def calm(self) -> bool:
         """Whether the policy acts without noise of ours, as far as is known."""
-        return not self._levels or (self._noise == 0.0 and self._call is None)
+        return not self._levels or (self._answered() and self._noise == 0.0)
 
     def want(self, exploring: bool, episode: int) -> None:
         """Ask for the noise of an episode, by its number, or for none."""

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pwm_finetune.explorer import Explorer
+
+
+class PolicyNode:
+    """Answers at once, or when told to."""
+
+    def __init__(self) -> None:
+        self.noise: list[float] = []
+        self.successful, self.silent, self.gone = True, False, False
+
+    def explore(self, noise: float) -> Any:
+        self.noise.append(noise)
+        answer = SimpleNamespace(results=[SimpleNamespace(successful=self.successful)])
+        return SimpleNamespace(
+            response=lambda: None if self.silent else answer, lost=lambda: self.gone
+        )
+
+
+@pytest.fixture
+def node() -> PolicyNode:
+    return PolicyNode()
+
+
+def explorer(node: PolicyNode, *levels: float) -> Explorer:
+    return Explorer(node, levels)
+
+
+def test_without_levels_the_policy_node_is_left_alone(node: PolicyNode) -> None:
+    found = explorer(node)
+    found.want(True, 0)
+    assert node.noise == []
+    assert found.ended()
+    assert found.calm
+
+
+def test_levels_take_turns_by_the_episodes_number(node: PolicyNode) -> None:
+    found = explorer(node, 0.1, 0.2)
+    for episode in (0, 0, 1, 2):
+        found.want(True, episode)
+    found.want(False, 3)
+    assert node.noise == [0.1, 0.2, 0.1, 0.0]
+
+
+def test_only_an_episode_without_any_noise_is_the_policys_own(node: PolicyNode) -> None:
+    found = explorer(node, 0.1)
+    found.want(False, 0)
+    assert not found.ended()  # what acted before is not known
+    found.want(False, 1)
+    assert found.ended()
+    found.want(True, 2)
+    assert not found.ended()
+    found.want(False, 3)  # in the middle of the next episode
+    assert not found.ended()
+    found.want(False, 4)
+    assert found.ended()
+
+
+@pytest.mark.parametrize("fault", ["refused", "lost"])
+def test_what_was_not_done_is_asked_for_again(node: PolicyNode, fault: str) -> None:
+    found = explorer(node, 0.1)
+    node.successful, node.silent, node.gone = fault != "refused", fault == "lost", fault == "lost"
+    found.want(False, 0)
+    assert not found.calm
+    node.successful, node.silent, node.gone = True, False, False
+    found.want(False, 0)
+    found.want(False, 0)
+    assert node.noise in ([0.0], [0.0, 0.0])
+    assert found.calm
+
+
+def test_nothing_is_asked_while_an_answer_is_on_its_way(node: PolicyNode) -> None:
+    found = explorer(node, 0.1)
+    node.silent = True
+    found.want(True, 0)
+    found.want(False, 0)
+    assert node.noise == [0.1]
+    assert not found.calm
