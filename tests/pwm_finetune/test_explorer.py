@@ -29,7 +29,7 @@ def node() -> PolicyNode:
     return PolicyNode()
 
 
-def explorer(node: PolicyNode, *levels: float) -> Explorer:
+def explorer(node: Any, *levels: float) -> Explorer:
     return Explorer(node, levels)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -168,10 +169,11 @@ def test_what_is_not_finite_is_left_out(where: str) -> None:
         messages[place] = dataclasses.replace(sent(20), action=np.array([math.nan], np.float32))
     else:
         place = sees(messages, 20)
-        change: dict[str, object] = {}
+        seen: Any = messages[place]
+        change: dict[str, Any] = {}
         change |= {"data": np.array([20, math.nan])} if where == "observation" else {}
         change |= {"reward": math.nan} if where == "reward" else {}
-        messages[place] = dataclasses.replace(messages[place], **change)
+        messages[place] = dataclasses.replace(seen, **change)
     heard = Heard().all(messages)
     assert heard.lengths == {"observation": [18, 20], "reward": [18, 21], "action": [19, 20]}[where]
     for stretch in heard.stretches:
@@ -206,7 +208,8 @@ def test_a_reward_function_replaces_the_messages_rewards() -> None:
 def test_a_terminal_state_is_marked() -> None:
     messages = episodes(2, 40)
     place = sees(messages, 41)
-    messages[place] = dataclasses.replace(messages[place], terminated=True, truncated=False)
+    last: Any = messages[place]
+    messages[place] = dataclasses.replace(last, terminated=True, truncated=False)
     assert [s.terminated for s in Heard().all(messages).stretches] == [True, False]
 
 
