@@ -32,6 +32,7 @@ LEAST_CHANGE = 1e-3
 LEAST_BEFORE = 2
 """Returns of the running policy that an interval needs."""
 WAITS = "waits"
+TAKING_OVER = "a candidate is being swapped in: ask again once it is watched"
 STATUS_SECONDS = 20.0
 """How long the policy node's status may take to tell of a swap that it has answered."""
 
@@ -144,8 +145,8 @@ class Rounds:
     def step(self) -> None:
         """Do what is due."""
         state = self.state
-        safety = state.phase in (Phase.WATCHING, Phase.ROLLING_BACK)
-        if state.mode is not Mode.RUNNING and not safety:
+        acts = state.phase in (Phase.WATCHING, Phase.ROLLING_BACK) or self._taking_over
+        if state.mode is not Mode.RUNNING and not acts:
             return  # a candidate that acts is watched, and taken back, whatever the mode
         {
             Phase.GATHERING: self._gather,
@@ -190,6 +191,8 @@ class Rounds:
 
     def stop(self) -> tuple[bool, str]:
         """End the round; a candidate that has not shown itself yet is taken back."""
+        if self._taking_over:
+            return False, TAKING_OVER
         self._learner.stop()
         state = self.state
         state.mode = Mode.STOPPED
@@ -224,6 +227,8 @@ class Rounds:
     def roll_back(self) -> tuple[bool, str]:
         """Go back to the policy before; a candidate that waits is refused."""
         state = self.state
+        if self._taking_over:
+            return False, TAKING_OVER
         if state.phase is Phase.PROPOSED:
             return True, self._refuse("refused by the operator", [])
         if state.phase is Phase.WATCHING:
@@ -373,6 +378,14 @@ class Rounds:
         elif answer.success:
             self._swapped = time.monotonic()
         return None if answer.success else answer
+
+    @property
+    def _taking_over(self) -> bool:
+        """Whether a candidate acts, or may any moment, that is not watched yet."""
+        if self.state.phase is not Phase.PROPOSED:
+            return False
+        acts = self._policy_node.acting == self.state.candidate
+        return acts or self._swapping or self._request is not None
 
     @property
     def _swapping(self) -> bool:
