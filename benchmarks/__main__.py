@@ -52,6 +52,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch (default 1)")
     parser.add_argument("--device", help=f"{' and '.join(ON_DEVICE)} on a GPU instead: cuda")
+    parser.add_argument("--models", nargs="+", choices=FULL.models, help="sizes of world models")
     parser.add_argument("--quick", action="store_true", help="see that it runs; no real figures")
     parser.add_argument("--profile", action="store_true", help="the costliest operators instead")
     parsed = parser.parse_args(argv)
@@ -83,6 +84,8 @@ def main(argv: Sequence[str]) -> int:
     asked = arguments(argv)
     torch.set_num_threads(asked.threads)
     settings = QUICK if asked.quick else FULL
+    if asked.models:
+        settings = replace(settings, models=tuple(asked.models))
     if asked.device:
         settings = replace(settings, device=str(resolve_device(asked.device)))
     record, figures = circumstances(), {}

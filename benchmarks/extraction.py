@@ -28,6 +28,8 @@ from pwm_core.verbs.extract import Extract
 REFERENCE = "reference"
 BY_HAND, NO_COMPILER, COMPILED = "by hand (default)", "by hand, no C compiler", "torch.compile"
 ONE_BY_ONE = "one after the other"
+DEMO = "tiny"
+"""Size of the demo's world model; larger ones are extracted from at published settings."""
 MANY = 10
 """Tasks side by side."""
 PUBLISHED = Overrides(
@@ -69,11 +71,13 @@ def one_by_one(runners: Sequence[Extraction]) -> None:
 def measure(directory: Path, settings: Settings) -> list[Row]:
     """Return a row per program."""
     dataset = synthetic_dataset(directory / "data", settings.episodes)
-    rows = against_reference(dataset, directory, settings, "tiny", DEFAULTS)
-    if settings.compiled:
-        for size in ("1M", "5M"):
-            rows += against_reference(dataset, directory, settings, size, PUBLISHED)
-    return rows + side_by_side(dataset, directory, settings)
+    rows = []
+    for size in settings.models:
+        overrides = DEFAULTS if size == DEMO else PUBLISHED
+        rows += against_reference(dataset, directory, settings, size, overrides)
+    if DEMO in settings.models:
+        rows += side_by_side(dataset, directory, settings)
+    return rows
 
 
 def against_reference(
@@ -91,7 +95,7 @@ def against_reference(
     if settings.compiled:
         runner = extraction(dataset, directory, True, trained, overrides)
         runs[COMPILED] = partial(one_iteration, [runner])
-    calls = settings.calls if size == "tiny" else 1
+    calls = settings.calls if size == DEMO else 1
     programs = {name: Program(run, calls) for name, run in runs.items()}
     needed = counted_work(lambda: one_iteration([fast]))
     executed = dict.fromkeys(programs, needed)

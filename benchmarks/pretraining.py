@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from benchmarks.measure import (
     Program,
@@ -17,21 +16,19 @@ from benchmarks.measure import (
     without_kernels,
 )
 from benchmarks.reference import PlainPretraining
-from benchmarks.settings import Settings
+from benchmarks.settings import ModelSize, Settings
 from benchmarks.synthetic import synthetic_dataset
 from pwm_core.data.dataset import Dataset
 from pwm_core.device import keep_freed_memory
 from pwm_core.pretraining.runner import Pretraining, PretrainingOptions
 from pwm_core.verbs.pretrain import Pretrain
 
-SizeName = Literal["tiny", "1M", "5M"]
-LARGER: tuple[SizeName, ...] = ("1M", "5M")
 REFERENCE, EAGER, COMPILED = "reference", "eager", "torch.compile"
 BY_HAND, NO_COMPILER = "by hand (default)", "by hand, no C compiler"
 
 
 def pretraining(
-    dataset: Dataset, directory: Path, way: str = BY_HAND, size: SizeName = "tiny"
+    dataset: Dataset, directory: Path, way: str = BY_HAND, size: ModelSize = "tiny"
 ) -> Pretraining:
     """Return the runner at the verb's defaults, without files."""
     keep_freed_memory()
@@ -63,15 +60,15 @@ def measure(directory: Path, settings: Settings) -> list[Row]:
     """Return rows per size, horizon and program; compiled networks of the first size only."""
     dataset = synthetic_dataset(directory / "data", settings.episodes)
     compiled = [COMPILED] if settings.compiled else []
-    rows = against_reference(dataset, directory, settings, "tiny", [EAGER, *compiled, BY_HAND])
-    if settings.compiled:
-        for size in LARGER:
-            rows += against_reference(dataset, directory, settings, size, [EAGER, BY_HAND])
+    rows = []
+    for size in settings.models:
+        ways = [EAGER, *(compiled if size == "tiny" else []), BY_HAND]
+        rows += against_reference(dataset, directory, settings, size, ways)
     return rows
 
 
 def against_reference(
-    dataset: Dataset, directory: Path, settings: Settings, size: SizeName, ways: Sequence[str]
+    dataset: Dataset, directory: Path, settings: Settings, size: ModelSize, ways: Sequence[str]
 ) -> list[Row]:
     """Return rows per horizon and program for one size."""
     runners = {way: pretraining(dataset, directory, way, size) for way in ways}

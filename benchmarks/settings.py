@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+ModelSize = Literal["tiny", "1M", "5M"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,8 @@ class Settings:
     """Decisions per block of inference."""
     policies: tuple[str, ...]
     """Sizes of the policies that decide."""
+    models: tuple[ModelSize, ...]
+    """Sizes of the world models that are pre-trained and extracted from."""
     episodes: int
     """Episodes per task in the synthetic data."""
     transitions: tuple[int, ...]
@@ -46,6 +51,7 @@ FULL = Settings(
     calls=3,
     decisions=400,
     policies=("tiny", "1M", "5M", "19M", "48M", "317M"),
+    models=("tiny", "1M", "5M"),
     episodes=10,
     transitions=SIZES,
     compiled=True,
@@ -61,6 +67,7 @@ QUICK = Settings(
     calls=1,
     decisions=20,
     policies=("tiny",),
+    models=("tiny",),
     episodes=4,
     transitions=(10**4,),
     compiled=False,
