@@ -31,7 +31,7 @@ from pwm_interfaces.msg import Observation
 from rclpy.serialization import deserialize_message, serialize_message
 
 rclpy.init()
-publisher = rclpy.create_node("flood").create_publisher(Observation, "observation", 10)
+publisher = rclpy.create_node("flood").create_publisher(Observation, "/flooded/observation", 10)
 layout_hash, mark = sys.argv[1], 0x0123456789ABCDEF
 message = Observation(task="cartpole-balance", step=mark, layout_hash=layout_hash)
 message.data = [0.1, 1.0, 0.0, 0.0, 0.0]
@@ -118,13 +118,16 @@ def flood(domain: int) -> Iterator[None]:
 
 
 def test_a_flood_of_observations_leaves_the_loop_and_the_services_alive(
-    flood, make_bundle, start_policy, until, actions, ask, listen, reaction
+    flood, make_bundle, start, until, ask, listen, reaction
 ) -> None:
+    """In a namespace of its own: the test's own client would hear every observation, too."""
     from diagnostic_msgs.msg import DiagnosticArray
+    from pwm_interfaces.msg import Action
     from pwm_interfaces.srv import ListPolicies
 
-    make_bundle("upright")
-    node = start_policy()
+    policies = make_bundle("upright").parent
+    node = start("pwm_policy", "policy_node", "flooded", policy_dir=str(policies))
+    actions = listen(Action, "flooded/action")
     figures = listen(DiagnosticArray, "/diagnostics")
     until(lambda: actions and not actions[-1].safe, "the policy's actions")
     figures.clear()
@@ -133,7 +136,7 @@ def test_a_flood_of_observations_leaves_the_loop_and_the_services_alive(
     until(lambda: actions[-1].observation_step > first.observation_step + 30_000, "the flood")
     rate = (actions[-1].observation_step - first.observation_step) / (time.monotonic() - began)
     since = time.monotonic()
-    assert ask(ListPolicies, "policy_node/list_policies").active == "upright"
+    assert ask(ListPolicies, "flooded/policy_node/list_policies").active == "upright"
     asked = time.monotonic()
     seen = len(figures)
     until(lambda: len(figures) > seen + 3, "the node's figures")

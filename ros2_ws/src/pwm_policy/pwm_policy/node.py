@@ -94,10 +94,9 @@ class PolicyNode(LifecycleNode):
         """Whether the node has not been finalized yet."""
         return self._status.state != "finalized"
 
-    def destroy_node(self) -> None:
-        """Destroy what serves the node too."""
+    def close(self) -> None:
+        """Answer no more; nothing else may serve the node when it is destroyed."""
         self._policies.close()
-        super().destroy_node()
 
     def _tell_of(self, latch: LatchFile) -> None:
         """Say whether the emergency stop is latched from the start, or would not be kept."""
@@ -322,6 +321,7 @@ def main() -> int:
     if node.running:
         node.trigger_shutdown()
     executor.shutdown()
+    node.close()
     node.destroy_node()
     rclpy.shutdown()
     gc.unfreeze()  # what was frozen would keep the middleware's shared memory behind
