@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from benchmarks.__main__ import circumstances
 from benchmarks.extraction import PUBLISHED, extraction, one_iteration
@@ -44,6 +45,10 @@ WIDTHS = ("cartpole-swingup", "cheetah-run", "walker-walk", "mw-reach")
 """Tasks of few and of many observations."""
 PLANNED = "cheetah-run"
 """Task whose collection by sampling MPC is timed."""
+
+
+Table = tuple[str, list[Row]]
+"""Title and rows."""
 
 
 @dataclass(frozen=True)
@@ -226,42 +231,82 @@ def gemm_rate(sizes: Sizes) -> float:
     return 2e-9 * GEMM_SIZE**3 / seconds_per_call(program.run, sizes)
 
 
-def measure(directory: Path, sizes: Sizes) -> Iterator[tuple[str, list[Row]]]:
-    """Yield tables with their titles."""
-    data = synthetic_dataset(directory / "data", sizes.episodes)
-    yield "GEMM", [{"GFLOP/s": gemm_rate(sizes)}]
+def of_data(directory: Path, sizes: Sizes) -> Iterator[Table]:
+    """Yield what data takes, small and published."""
     yield "Bytes on disk", bytes_on_disk(directory)
     yield "Published data", data_rows()
+
+
+def of_collection(directory: Path, sizes: Sizes) -> Iterator[Table]:
+    """Yield the rates of collection."""
+    yield "Collection", collection(sizes)
+
+
+def of_pretraining(directory: Path, sizes: Sizes) -> Iterator[Table]:
+    """Yield the times of updates, alone and shared, and what they mean for published data."""
+    yield "GEMM", [{"GFLOP/s": gemm_rate(sizes)}]
+    data = synthetic_dataset(directory / "data", sizes.episodes)
     trained = updates(data, directory, sizes)
     yield "Pre-training", trained
     yield "Published training", training_rows(trained)
     yield "Ranks", ranks(data, directory, sizes)
-    yield "Collection", collection(sizes)
+
+
+def of_extraction(directory: Path, sizes: Sizes) -> Iterator[Table]:
+    """Yield the times of iterations."""
+    data = synthetic_dataset(directory / "data", sizes.episodes)
     yield "Extraction", iterations(data, directory, sizes)
+
+
+PARTS: dict[str, Callable[[Path, Sizes], Iterator[Table]]] = {
+    "data": of_data,
+    "pretraining": of_pretraining,
+    "collection": of_collection,
+    "extraction": of_extraction,
+}
+
+
+def measured(part: str, sizes: Sizes) -> dict[str, Any]:
+    """Return the tables of ``part``, which are printed too, and what they were measured under."""
+    record: dict[str, Any] = circumstances() | {"clock": "wall", "figures": {}}
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory() as directory:
+        for title, rows in PARTS[part](Path(directory), sizes):
+            record["figures"][title] = rows
+            print_table(f"{title}, after {time.monotonic() - begin:.0f} s", rows, as_json=False)
+    return record | {"load_after": os.getloadavg()}
+
+
+def arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"all of {', '.join(PARTS)}")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures, part by part")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw what --json holds, as SVG")
+    parser.add_argument("--quick", action="store_true", help="see that it runs; no real figures")
+    asked = parser.parse_args(argv)
+    if unknown := sorted(set(asked.parts) - set(PARTS)):
+        parser.error(f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    if asked.plot and not asked.json:
+        parser.error("--plot needs --json")
+    return asked
 
 
 def main(argv: Sequence[str]) -> int:
     """Measure, print, and write what is asked for."""
-    import torch
-
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the curves, as SVG")
-    parser.add_argument("--quick", action="store_true", help="see that it runs; no real figures")
-    asked = parser.parse_args(argv)
+    asked = arguments(argv)
     torch.set_num_threads(1)
-    record: dict[str, Any] = circumstances() | {"clock": "wall"}
-    tables: dict[str, list[Row]] = {}
-    begin = time.monotonic()
-    with tempfile.TemporaryDirectory() as directory:
-        for title, rows in measure(Path(directory), QUICK if asked.quick else Sizes()):
-            tables[title] = rows
-            print_table(f"{title}, after {time.monotonic() - begin:.0f} s", rows, as_json=False)
-            if asked.json:
-                record |= {"load_after": os.getloadavg(), "figures": tables}
-                asked.json.write_text(json.dumps(record, indent=1) + "\n")
+    kept = asked.json and asked.json.is_file()
+    record: dict[str, Any] = json.loads(asked.json.read_text()) if kept else {}
+    for part in asked.parts or PARTS:
+        record[part] = measured(part, QUICK if asked.quick else Sizes())
+        if asked.json:
+            asked.json.write_text(json.dumps(record, indent=1) + "\n")
     if asked.plot:
-        draw(tables, asked.plot)
+        draw(
+            {title: t for part in record.values() for title, t in part["figures"].items()},
+            asked.plot,
+        )
     return 0
 
 
