@@ -235,6 +235,7 @@ def of_data(directory: Path, sizes: Sizes) -> Iterator[Table]:
     """Yield what data takes, small and published."""
     yield "Bytes on disk", bytes_on_disk(directory)
     yield "Published data", data_rows()
+    yield "Published training", training_rows()
 
 
 def of_collection(directory: Path, sizes: Sizes) -> Iterator[Table]:
@@ -243,12 +244,10 @@ def of_collection(directory: Path, sizes: Sizes) -> Iterator[Table]:
 
 
 def of_pretraining(directory: Path, sizes: Sizes) -> Iterator[Table]:
-    """Yield the times of updates, alone and shared, and what they mean for published data."""
+    """Yield the times of updates, by one process and by two."""
     yield "GEMM", [{"GFLOP/s": gemm_rate(sizes)}]
     data = synthetic_dataset(directory / "data", sizes.episodes)
-    trained = updates(data, directory, sizes)
-    yield "Pre-training", trained
-    yield "Published training", training_rows(trained)
+    yield "Pre-training", updates(data, directory, sizes)
     yield "Ranks", ranks(data, directory, sizes)
 
 

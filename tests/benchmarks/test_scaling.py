@@ -7,12 +7,21 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from torch import nn
 
-from benchmarks.measure import Row
-from benchmarks.published_plan import DATA, UPDATES, data_rows, training_rows
+from benchmarks.published_plan import (
+    DATA,
+    HORIZON,
+    UPDATES,
+    WINDOWS,
+    data_rows,
+    training_rows,
+    update_work,
+)
 from benchmarks.scaling import QUICK, bytes_on_disk, iterations, updates
 from benchmarks.scaling_plot import draw
 from benchmarks.synthetic import synthetic_dataset
+from pwm_core.model.world_model import SIZES, WorldModel
 from pwm_core.tasks.published_tasks import PUBLISHED_TASKS
 
 
@@ -57,15 +66,25 @@ def test_the_planned_data_is_that_of_the_published_suites(data) -> None:
     assert data.episodes * (data.decisions + 1) == pytest.approx(data.rows, rel=1e-6)
 
 
-def test_the_plan_follows_from_the_largest_model() -> None:
-    """A model of 2 GFLOP per 1024 transitions takes 32 for the published 16,384."""
-    small: Row = {"size": "s", "parameters": 10, "transitions": 1024, "GFLOP": 1.0, "GFLOP/s": 8.0}
-    large: Row = {"size": "l", "parameters": 20, "transitions": 1024, "GFLOP": 2.0, "GFLOP/s": 4.0}
-    here, *others = training_rows([small, large, large | {"transitions": 4096, "GFLOP": 8.0}])
-    assert here["model"] == "l"
-    assert here["TFLOP per update"] == pytest.approx(0.032)
-    assert here["updates/s"] == pytest.approx(4 / 32)
-    assert here["hours"] == pytest.approx(UPDATES * 8 / 3600)
-    assert others[0]["hours"] == pytest.approx(14 * 24)
+def test_the_plan_counts_the_work_of_a_real_update() -> None:
+    """Three times forward for what learns, once for the targets: 6 and 2 FLOP per weight and row.
+
+    The first layers' inputs need no gradient, hence a little less.
+    """
+    model = WorldModel(SIZES["5M"], 30, 24, 6)
+
+    def weights(network: nn.Module) -> int:
+        return sum(p.numel() for p in network.parameters() if p.ndim == 2)
+
+    unrolled = 6 * (weights(model.dynamics) + weights(model.reward_head))
+    encoded = weights(model.encoder) * (2 + 6 / HORIZON)
+    rows = WINDOWS * HORIZON
+    assert update_work(DATA[0], "5M") == pytest.approx(rows * (unrolled + encoded), rel=0.01)
+
+
+def test_the_plan_is_in_proportion() -> None:
+    for row in training_rows():
+        seconds = UPDATES * row["TFLOP per update"] / row["TFLOP/s"]
+        assert row["GPU hours"] == pytest.approx(seconds / 3600)
     mt30 = data_rows()[0]
     assert mt30["arrays, GB"] == pytest.approx(345.69 * 31 * 4 / 1e3)
