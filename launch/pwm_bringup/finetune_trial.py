@@ -26,6 +26,7 @@ from std_msgs.msg import String
 from pwm_bringup.nodes import NodeProcess, Value
 from pwm_bringup.processes import RosProcess, leased_domain, stop_all
 from pwm_bringup.session import LATCHED, Session, SessionError, run_lockstep, write_json
+from pwm_core.errors import PwmError
 
 SEED = 10_000
 """First seed of the episodes that compare; the robot's own have others."""
@@ -229,7 +230,7 @@ def main() -> int:
     """Run one trial and print what came of it; 1 when the nodes failed it."""
     try:
         record = run(_arguments())
-    except SessionError as error:
+    except (PwmError, SessionError) as error:
         print(f"finetune_trial: {error}", file=sys.stderr)
         return 1
     shown = {k: v for k, v in record.items() if k != "verdicts"}
