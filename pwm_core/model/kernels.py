@@ -140,7 +140,7 @@ def library() -> ctypes.CDLL | None:
     for parallel in _PARALLEL:
         try:
             return _declared(ctypes.CDLL(str(_compiled([compiler, *flags, *parallel]))))
-        except (OSError, subprocess.SubprocessError):
+        except (OSError, RuntimeError, subprocess.SubprocessError):
             continue
     return None
 
@@ -155,7 +155,7 @@ def _declared(compiled: ctypes.CDLL) -> ctypes.CDLL:
 def _compiled(command: list[str]) -> Path:
     """Return the shared library that ``command`` makes of the source, from the cache if there.
 
-    Raise ``OSError`` or ``SubprocessError`` when it cannot be made.
+    Raise ``OSError``, ``SubprocessError`` or, without a home, ``RuntimeError``.
     """
     name = hashlib.sha256(" ".join(command).encode() + SOURCE.read_bytes()).hexdigest()[:16]
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

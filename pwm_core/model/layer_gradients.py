@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks run forward and backward layer by layer by hand: a third of the time autograd takes.
+"""Networks run forward and backward layer by layer by hand: half the time autograd takes.
 
 On a CPU the networks are small and visited thousands of times, so that autograd's bookkeeping and
 the many operators it makes of one Mish cost as much as the products, and autograd multiplies by
