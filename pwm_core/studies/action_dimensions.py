@@ -226,7 +226,7 @@ def _states(count: int, size: int, seed: int) -> Tensor:
 
 def _positive(value: float) -> float:
     """Return ``value``, or the smallest that a logarithmic axis is to show."""
-    return max(value, 1e-3)
+    return max(value, 1e-6)
 
 
 TOPIC = Topic(
