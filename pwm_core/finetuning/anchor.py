@@ -27,8 +27,11 @@ class AnchoredLearner(Learner):
         """Remember what the present actor does in ``z [N, latent]``."""
         self._penalty, self._latent, self._action = penalty, z, self.actor(z)
 
+    def squared_change(self) -> Tensor:
+        """Return the mean squared change of actions, a scalar."""
+        return (self.actor(self._latent) - self._action).square().mean()
+
     def step_actor(self) -> Tensor:
         if self._penalty:
-            change = (self.actor(self._latent) - self._action).square().mean()
-            (self._penalty * change).backward()  # added to the gradient of what is imagined
+            (self._penalty * self.squared_change()).backward()  # added to what imagination gave
         return super().step_actor()

@@ -36,7 +36,7 @@ WORLD_MODEL = Path("world_model", "world_model.safetensors")
 METRICS = "metrics.jsonl"
 """In the directory of a stage: a line per :data:`EVERY` steps or less, with its ``step``."""
 EVERY = 50
-"""Steps between checkpoints, and of the model between lines; the policy's come twice as often."""
+"""Steps between checkpoints, and of the model between lines; five times as many of the policy."""
 Report = Callable[[str], None]
 """Hears the name of each stage as it begins: world model, policy, gate."""
 
@@ -149,7 +149,9 @@ class Finetuning:
 
     def _tune_policy(self, new: TrainedWorldModel) -> TrainedPolicy:
         config = self.config
-        options = ExtractionOptions("cpu", evaluate_every=EVERY // 2, checkpoint_every=EVERY)
+        options = ExtractionOptions(
+            "cpu", evaluate_every=max(1, EVERY // 5), checkpoint_every=EVERY
+        )
         tuning = PolicyTuning(
             new, self.online, self.offline, self.out / "candidate", config, options, self.running
         )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from pwm_core.pretraining.runner import Pretraining, PretrainingConfig, Pretrain
 
 ANCHORS = 512
 """Recorded states in which the change of actions is penalised."""
+MARGIN = 0.9
+"""Share of the gate's bound on the change of actions that is used: it judges other states."""
 
 
 class ModelTuning(Pretraining):
@@ -92,7 +95,8 @@ def model_config(config: FinetuningConfig, model: WorldModelConfig) -> Pretraini
 class PolicyTuning(Extraction):
     """Extraction that begins with the running actor and stays near it, mostly from online states.
 
-    The iterate is kept that the model imagines to earn most from the starts of online episodes.
+    The iterate is kept that the model imagines to earn most from the starts of online episodes,
+    among those whose actions have changed no more than the gate allows.
     """
 
     learner_type = AnchoredLearner
@@ -117,12 +121,20 @@ class PolicyTuning(Extraction):
         rows = self._starts.draw(np.random.default_rng(config.seed), ANCHORS)
         z, _ = self._encode(self._observations(rows))
         self.learner.anchor(z, config.action_penalty)
+        self._largest_change = MARGIN * config.gate.action_change
 
     def _evaluate(self, first_seed: int = 0) -> dict[str, Any]:
         """Return what the model imagines of whole episodes; nobody has seen the real return."""
         starts = np.array([episode.start for episode in self._episodes])
         imagined = self.imagined_return(self._observations(starts))
-        return {"real_return": None, "imagined_return": imagined}
+        change = self.learner.squared_change().sqrt().item()
+        return {"real_return": None, "imagined_return": imagined, "action_change": change}
+
+    def _scores(self) -> list[float]:
+        return [
+            line["imagined_return"] if line["action_change"] <= self._largest_change else -math.inf
+            for line in self._curve
+        ]
 
     def start_observations(self) -> Tensor:
         rng = np.random.default_rng([self.config.seed, self.iteration])

@@ -144,6 +144,29 @@ def test_warm_start_acts_as_the_running_policy(
     assert not torch.allclose(run.policy()(o), before, atol=1e-5)
 
 
+def test_an_iterate_that_acts_all_too_differently_is_not_kept(
+    single: TrainedWorldModel,
+    dataset: Dataset,
+    running: TrainedPolicy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However much the model imagines of it."""
+    data = of_policy(dataset, running, 4)
+    narrow = dataclasses.replace(SMALL, gate=dataclasses.replace(SMALL.gate, action_change=1e-6))
+    options = ExtractionOptions("cpu", evaluate_every=1)
+    run = PolicyTuning(single, data, data, tmp_path, narrow, options, running)
+    imagined = iter([1.0, 1.0, 2.0, 3.0])
+    monkeypatch.setattr(run, "imagined_return", lambda _: next(imagined))
+    candidate = run.run({})
+    lines = read_metrics(tmp_path)
+    assert [line["imagined_return"] for line in lines] == [1, 1, 2, 3]
+    assert [line["action_change"] > 1e-6 for line in lines] == [False, False, True, True]
+    assert candidate.record["training"]["kept"] == 0
+    o = torch.from_numpy(np.array(data.observation[:50]))
+    assert torch.allclose(candidate.policy(o), running.policy(o), atol=1e-5)
+
+
 def test_candidate_and_its_record(sources: Sources, tmp_path: Path) -> None:
     before = sources.policy.read_bytes()
     stages: list[str] = []
