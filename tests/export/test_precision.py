@@ -151,7 +151,7 @@ def watched(
     """Bundles as ``pwm export --precision int8`` writes them, without and with a monitor."""
     found = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calibration, "MINUTES", 3.0)
+        patch.setattr(calibration, "MINUTES", 4.0)
         for model in (None, tiny_world_model):
             out = tmp_path_factory.mktemp("exported")
             export = Export(
