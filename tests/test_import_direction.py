@@ -32,6 +32,7 @@ NAMES_A_SIMULATOR = {
     ("data/behaviours/sac_training.py", "gymnasium"),
     ("data/formats/minari.py", "gymnasium"),
     ("rendering.py", "mujoco"),
+    ("studies/mujoco_world.py", "mujoco"),
 }
 """Files of pwm_core outside tasks/ and the simulator that each may name; no other may."""
 
