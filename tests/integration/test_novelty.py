@@ -26,8 +26,6 @@ NOISE = 0.3
 SECOND = 50
 """Decisions per second."""
 LOCKSTEP = {"mode": "lockstep", "auto_reset": True}
-SLOW = {"mode": "realtime", "real_time_factor": 0.2}
-"""Commands are late as they happen to be, and on a busy machine, too, by less than a decision."""
 
 
 @pytest.fixture(scope="module")
@@ -161,16 +159,6 @@ def test_a_bias_set_on_the_running_robot_is_told(balancing, session, until) -> N
     assert "the robot does not move as the policy's world model predicts" in session.status.reason
     until(lambda: int(figure(session, "novelty_alarms")) >= 1, "the diagnostics to count it")
     assert session.status.policy == BALANCING
-
-
-def test_beside_the_clock_a_bias_is_told_within_a_second(balancing, session, until) -> None:
-    received = balancing(SLOW, stale_timeout=2.0)
-    before = len(received)
-    disturb(session, 0.2)
-    since = len(received)
-    until(lambda: max(received[before:], default=0.0) > 1, "novelty above 1")
-    first = next(index for index, novelty in enumerate(received) if novelty > 1)
-    assert before <= first < since + SECOND
 
 
 def test_fallback_is_the_safe_action_until_the_next_swap(
