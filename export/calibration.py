@@ -22,6 +22,8 @@ from pwm_core.tasks import SingleEnvironment, Task
 
 MINUTES = 15.0
 """Of episodes of the policy, at the least."""
+FEWEST = 4
+"""Episodes of a lateness, at the least: half of them shape the detector, half set its threshold."""
 DISTURBANCE = 0.1
 """Deviation of the noise on the actions, in [-1, 1], of half the calibration episodes."""
 LATENESS = 1.0
@@ -69,10 +71,12 @@ def own_episodes(
 ) -> Calibration:
     """Return the policy's episodes in the nominal simulator: as they are, and with noisy actions.
 
-    There are as many of each, and of each of :data:`LATE_PARTS`.
+    There are as many of each, and of each of :data:`LATE_PARTS`; :data:`FEWEST` even where episodes
+    are so long that fewer make :data:`MINUTES`.
     """
     kinds = 2 * len(LATE_PARTS)
-    count = math.ceil(60 * MINUTES / (kinds * task.episode_steps * task.control_step))
+    enough = math.ceil(60 * MINUTES / (kinds * task.episode_steps * task.control_step))
+    count = max(FEWEST, enough)
     rng, act = np.random.default_rng(seed), deterministic(policy)
     environment = task.make_single(seed)
     steps, substeps = task.episode_steps, environment.substeps

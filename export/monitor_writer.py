@@ -33,7 +33,7 @@ from pwm_core.files import sha256, write_atomically
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.tasks import UnknownTaskError, get_task
 from pwm_export.bundle import METADATA_KEY, Bundle
-from pwm_export.calibration import LATENESS, Calibration, Run, own_episodes
+from pwm_export.calibration import FEWEST, LATENESS, Calibration, Run, own_episodes
 from pwm_export.monitor import GRAPH_KEY, INPUTS, LEAST_ODD, OUTPUTS, RECORD, unexplained
 from pwm_export.writer import ExportError
 
@@ -176,9 +176,9 @@ def add_monitor(
     """
     _require_fit(bundle, trained)
     fewest = min(map(len, calibration.calm))
-    if fewest < 4:
+    if fewest < FEWEST:
         raise ExportError(
-            f"{bundle.name}: {fewest} episodes cannot calibrate a monitor, 4 or more can"
+            f"{bundle.name}: {fewest} episodes cannot calibrate a monitor, {FEWEST} or more can"
         )
     network = OneStep(trained, bundle.task).eval()
     groups = (*calibration.calm, calibration.disturbed)

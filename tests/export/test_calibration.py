@@ -94,10 +94,12 @@ def episode(environment: SingleEnvironment, actions: np.ndarray) -> list[np.ndar
     return [environment.reset()[0], *(environment.step(action)[0] for action in actions)]
 
 
+@pytest.mark.parametrize(("minutes", "count"), [(1.0, calibration.FEWEST), (5.0, 5)])
 def test_a_third_of_the_episodes_has_each_lateness_and_half_are_disturbed(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, minutes: float, count: int
 ) -> None:
-    monkeypatch.setattr(calibration, "MINUTES", 2.0)  # of episodes of ten seconds
+    """However long they are, there are enough of each; here a minute would be one of each."""
+    monkeypatch.setattr(calibration, "MINUTES", minutes)  # of episodes of ten seconds
     asked: list[float] = []
 
     def in_time(rng: np.random.Generator, steps: int, substeps: int, lateness: float) -> np.ndarray:
@@ -110,8 +112,8 @@ def test_a_third_of_the_episodes_has_each_lateness_and_half_are_disturbed(
     nn.init.zeros_(policy[0].bias)
     own = own_episodes(policy, CARTPOLE, 0.6)
     assert (own.source, own.lateness) == ("policy", 0.6)
-    assert [len(group) for group in own.calm] == [2, 2, 2]
-    assert len(own.disturbed) == 6
-    assert asked == [0.0, 0.0, 0.3, 0.3, 0.6, 0.6] * 2
+    assert [len(group) for group in own.calm] == [count] * 3
+    assert len(own.disturbed) == 3 * count
+    assert asked == (count * [0.0] + count * [0.3] + count * [0.6]) * 2
     assert not any(run.sent.any() for group in own.calm for run in group)
     assert np.std([run.sent for run in own.disturbed]) == pytest.approx(0.1, rel=0.1)
