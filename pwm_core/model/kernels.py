@@ -54,7 +54,7 @@ def norm_mish(x: Tensor, gain: Tensor, bias: Tensor, epsilon: float) -> tuple[Te
 
     ``gain`` and ``bias`` are ``[blocks, 1, width]`` or ``[width]``.
     """
-    x, y, mean, scale = _forward_arrays(x)
+    x, y, mean, scale = _forward_arrays(x, gain)
     pointers = _pointers(x, gain, bias, y, mean, scale)
     _library().norm_mish(*_sizes(x, gain), epsilon, *pointers)
     return y, (x, mean, scale)
@@ -76,7 +76,7 @@ def norm_simnorm(
     x: Tensor, gain: Tensor, bias: Tensor, epsilon: float, group: int, temperature: float
 ) -> tuple[Tensor, Kept]:
     """Return the softmax over groups of ``layer_norm(x) / temperature``, as :func:`norm_mish`."""
-    x, y, mean, scale = _forward_arrays(x)
+    x, y, mean, scale = _forward_arrays(x, gain)
     pointers = _pointers(x, gain, bias, y, mean, scale)
     _library().norm_simnorm(*_sizes(x, gain), epsilon, *pointers, group, temperature)
     return y, (x, mean, scale)
@@ -107,8 +107,14 @@ def _pointers(*tensors: Tensor) -> list[int]:
     return [tensor.data_ptr() for tensor in tensors]
 
 
-def _forward_arrays(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    if x.dim() != 3 or x.stride(2) != 1:
+def _forward_arrays(x: Tensor, gain: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return ``x`` where it can be read as it lies, else a copy, and room for what is made of it.
+
+    That is one row after the other or, with a gain per block, one block's row after the other's:
+    in both ``empty_like`` keeps the strides, by which the way back writes.
+    """
+    by_block = x.dim() == gain.dim() == 3 and len(x) == len(gain)
+    if not (by_block and x.transpose(0, 1).is_contiguous()):
         x = x.contiguous()
     mean, scale = x.new_empty(2, *x.shape[:-1]).unbind()
     return x, x.new_empty(x.shape), mean, scale

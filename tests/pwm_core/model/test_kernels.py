@@ -90,6 +90,38 @@ def test_norm_and_simnorm_are_autograds(width: int, group: int, temperature: flo
 
 
 @pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize(
+    ("layout", "copied"),
+    [("as it is", False), ("by row", False), ("narrowed", True), ("every other", True)],
+)
+@pytest.mark.parametrize("shared", [False, True])
+def test_rows_may_lie_anyhow(layout: str, copied: bool, shared: bool) -> None:
+    """Whatever the strides, with a gain per block or one for all; only the usual are not copied."""
+    plain, gain, bias, given = rows(16, 3)
+    layouts = {
+        "as it is": plain,
+        "by row": plain.transpose(0, 1).contiguous().transpose(0, 1),
+        "narrowed": torch.cat([plain, plain], 2)[:, :, :16],
+        "every other": plain.repeat_interleave(2, 1)[:, ::2],
+    }
+    x = layouts[layout]
+    if shared:
+        gain, bias = gain[0, 0], bias[0, 0]
+    y, kept = kernels.norm_mish(x, gain, bias, 1e-5)
+    gradient, own = kernels.norm_mish_back(kept, gain, bias, given)
+    wanted = expected(Mish(), plain, gain, bias, given)
+    for found, right in zip([y, gradient, *own], wanted, strict=True):
+        torch.testing.assert_close(found, right, **CLOSE)
+    gain, bias = 5 * gain, 5 * bias
+    y, kept = kernels.norm_simnorm(x, gain, bias, 1e-5, 8, 1.0)
+    gradient, own = kernels.norm_simnorm_back(kept, y, gain, 8, 1.0, given)
+    wanted = expected(SimNorm(8), plain, gain, bias, given)
+    for found, right in zip([y, gradient, *own], wanted, strict=True):
+        torch.testing.assert_close(found, right, rtol=1e-4, atol=1e-4)
+    assert (kept[0] is not x) == (copied or (shared and layout == "by row"))
+
+
+@pytest.mark.usefixtures("compiled")
 def test_extremes_stay_finite_and_not_a_number_stays_so() -> None:
     x, gain, bias, given = rows(16, 1)
     y, kept = kernels.norm_mish(x, 500 * gain, bias, 1e-5)
