@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import itertools
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,10 +15,12 @@ class PolicyNode:
 
     def __init__(self) -> None:
         self.noise: list[float] = []
+        self.seconds: list[float] = []
         self.successful, self.silent, self.gone = True, False, False
 
-    def explore(self, noise: float) -> Any:
+    def explore(self, noise: float, seconds: float) -> Any:
         self.noise.append(noise)
+        self.seconds.append(seconds)
         answer = SimpleNamespace(results=[SimpleNamespace(successful=self.successful)])
         return SimpleNamespace(
             response=lambda: None if self.silent else answer, lost=lambda: self.gone
@@ -83,3 +86,25 @@ def test_nothing_is_asked_while_an_answer_is_on_its_way(node: PolicyNode) -> Non
     found.want(False, 0)
     assert node.noise == [0.1]
     assert not found.calm
+
+
+def test_noise_is_asked_for_again_before_it_ends_by_itself(
+    node: PolicyNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("pwm_finetune.explorer.time.monotonic", lambda: now[0])
+    found = explorer(node, 0.1)
+    asked: list[float] = []
+    for _ in range(100):
+        count = len(node.noise)
+        found.want(True, 0)
+        if len(node.noise) > count:
+            asked.append(now[0])
+        now[0] += 0.2
+    assert set(node.noise) == {0.1}
+    assert max(b - a for a, b in itertools.pairwise(asked)) < min(node.seconds) / 2
+    found.want(False, 0)
+    found.want(False, 0)
+    now[0] += 100.0
+    found.want(False, 0)
+    assert node.noise[-2:] == [0.1, 0.0]

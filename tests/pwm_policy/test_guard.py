@@ -83,3 +83,12 @@ def test_only_positions_with_a_rate_take_time_to_be_safe() -> None:
     assert ActionGuard(ARM, 0.1).towards_safe(np.array([2.0, 9.0, 1.0])) == pytest.approx(
         [1.7, 0, 0]
     )
+
+
+def test_holding_keeps_positions_and_stops_the_rest() -> None:
+    guard = ActionGuard(ARM, 0.1)
+    found = guard.held(np.array([1.5, 9.0, 1.0]))
+    for value, channel, previous in zip(found, ARM.channels, (1.5, 9.0, 1.0), strict=True):
+        position = channel.interpretation == "position"
+        assert value == (np.clip(previous, channel.low, channel.high) if position else channel.safe)
+    assert {c.interpretation for c in ARM.channels} > {"position"}

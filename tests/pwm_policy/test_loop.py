@@ -815,3 +815,35 @@ def test_noise_is_on_the_policys_actions_and_never_on_the_safe_one(start, make_b
     rig.emergency_stop.latch()
     safe = rig.put_until(31, lambda c: c.safe)
     np.testing.assert_array_equal(safe.values, ACTION.safe)
+
+
+def test_noise_ends_when_nobody_asks_for_it_any_more(start, make_bundle) -> None:
+    rig = start(Bundle.load(make_bundle("middle", (0.1, 0, 0, 0, 0))))
+    noisy = replace(rig.loop._settings, exploration_noise=0.05, exploration_seed=7)
+    rig.loop.drive(replace(noisy, exploring_until=time.monotonic() - 1.0))
+    for step in range(1, 6):
+        rig.put(step)
+        rig.wait(lambda c, step=step: c.observation_step == step)
+    assert np.ptp([c.values[0] for c in rig.commands]) == 0.0
+    rig.loop.drive(replace(noisy, exploring_until=time.monotonic() + 3600.0))
+    for step in range(6, 11):
+        rig.put(step)
+        rig.wait(lambda c, step=step: c.observation_step == step)
+    assert np.ptp([c.values[0] for c in rig.commands if c.observation_step >= 6]) > 0.0
+
+
+def test_what_can_wait_begins_after_a_tick(start, right: Bundle) -> None:
+    rig = start(right, stale_timeout=3600.0)
+    rig.loop.drive(replace(rig.loop._settings, control_step=3600.0))
+    returned = threading.Event()
+
+    def wait() -> None:
+        rig.loop.wait_for_tick()
+        returned.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    step = 0
+    while not returned.wait(0.05):  # a tick may have been before the wait
+        step += 1
+        assert step < 1000
+        rig.put(step)

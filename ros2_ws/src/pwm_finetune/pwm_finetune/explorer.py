@@ -3,7 +3,13 @@
 
 from __future__ import annotations
 
+import time
+
 from pwm_finetune.policy_client import Call, PolicyClient
+
+LEASE_SECONDS = 5.0
+"""The noise ends by itself so long after it was last asked for: this process may have died."""
+RENEWAL_SECONDS = 1.0
 
 
 class Explorer:
@@ -14,6 +20,7 @@ class Explorer:
         self._policy_node, self._levels = policy_node, levels
         self._noise: float | None = None
         self._call: Call | None = None
+        self._asked = 0.0
         self._disturbed = bool(levels)
 
     @property
@@ -26,9 +33,12 @@ class Explorer:
         if not self._levels or not self._answered():
             return
         noise = self._levels[episode % len(self._levels)] if exploring else 0.0
+        due = noise > 0.0 and time.monotonic() - self._asked > RENEWAL_SECONDS
         if noise != self._noise:
-            self._noise, self._disturbed = noise, True
-            self._call = self._policy_node.explore(noise)
+            self._noise, self._disturbed, due = noise, True, True
+        if due:
+            self._asked = time.monotonic()
+            self._call = self._policy_node.explore(noise, LEASE_SECONDS)
 
     def _answered(self) -> bool:
         """Whether nothing is on its way; what was not done is asked for again."""

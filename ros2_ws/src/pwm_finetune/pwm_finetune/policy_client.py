@@ -94,10 +94,11 @@ class PolicyClient:
         """Ask to let a loaded policy act."""
         return Call(self._swap, SwapPolicy.Request(name=name, blend_seconds=blend_seconds))
 
-    def explore(self, noise: float) -> Call:
-        """Ask for noise on actions, a deviation as a fraction of their range."""
-        value = Parameter("exploration_noise", value=noise).to_parameter_msg()
-        return Call(self._parameters, SetParameters.Request(parameters=[value]))
+    def explore(self, noise: float, seconds: float) -> Call:
+        """Ask for noise on actions, a deviation as a fraction of their range, for ``seconds``."""
+        values = {"exploration_noise": noise, "exploration_timeout": seconds}
+        asked = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
+        return Call(self._parameters, SetParameters.Request(parameters=asked))
 
     def list(self) -> Call:
         """Ask for the policies that are loaded."""

@@ -57,8 +57,8 @@ class ActionGuard:
         """Widths of the actions' ranges ``[A]``."""
         self._step = np.array([math.inf if c.rate is None else c.rate for c in channels])
         self._step *= control_step
-        position = np.array([c.interpretation == "position" for c in channels])
-        self._safe_step = np.where(position, self._step, math.inf)
+        self._position = np.array([c.interpretation == "position" for c in channels])
+        self._safe_step = np.where(self._position, self._step, math.inf)
         # Float noise at a limit is no limited action.
         self._noise = 1e-6 * (1.0 + np.maximum(np.abs(self._low), np.abs(self._high)))
 
@@ -81,6 +81,10 @@ class ActionGuard:
         ``part`` as in :meth:`limit`.
         """
         return _within(self.rest, previous, part * self._safe_step)
+
+    def held(self, values: np.ndarray) -> np.ndarray:
+        """Return what keeps positions at ``values [A]``: efforts and velocities go to safe."""
+        return np.where(self._position, self.inside(values), self.rest)
 
     def inside(self, action: np.ndarray) -> np.ndarray:
         """Return what is nearest to ``action [A]`` within the limits."""

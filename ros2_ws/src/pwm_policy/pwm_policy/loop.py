@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -79,6 +80,8 @@ class LoopSettings:
     exploration_noise: float = 0.0
     """Standard deviation of the noise on actions, as a fraction of their range."""
     exploration_seed: int = 0
+    exploring_until: float = math.inf
+    """When the noise ends unless it is asked for again, seconds monotonic."""
     """Seed of that noise."""
 
 
@@ -185,8 +188,9 @@ class ControlLoop(threading.Thread):
         """Go on with other settings from the next tick on."""
         if _exploration(settings) != self._explore:
             self._explore = _exploration(settings)
-        waiting, self._settings = self._settings.trigger == "observation", settings
-        if waiting:
+        before, self._settings = self._settings, settings
+        patience = settings.trigger, settings.stale_timeout
+        if before.trigger == "observation" and patience != (before.trigger, before.stale_timeout):
             self.inbox.wake()
 
     def stop(self) -> None:
@@ -309,6 +313,7 @@ class ControlLoop(threading.Thread):
             self._watch(sample.data, command, fresh)
         if lost:
             self._audience.stopped(lost)
+        self._ticked.set()
 
     def _look_for_joints(self, now: float) -> str:
         """Stop the robot where it is when a joint is lost; return why."""
@@ -322,7 +327,7 @@ class ControlLoop(threading.Thread):
         lost = self._following.lost(self._sent, now)
         if lost:
             measured = self._pose.command(now - self._settings.stale_timeout)
-            self._found = self._sent if measured is None else self._guard.inside(measured)
+            self._found = self._guard.held(self._sent if measured is None else measured)
             self._emergency_stop.latch(lost)
         return lost
 
@@ -339,7 +344,8 @@ class ControlLoop(threading.Thread):
         if not np.isfinite(action).all():
             self._statistics.count("invalid_outputs")
             return None
-        action = self._explore(action, self._guard)
+        if now <= self._settings.exploring_until:
+            action = self._explore(action, self._guard)
         limited = self._guard.limit(action, self._sent, self._part_of_step(moment))
         if limited.clipped:
             self._statistics.count("limited_actions")

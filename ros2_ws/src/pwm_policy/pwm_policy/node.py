@@ -8,8 +8,10 @@ thread. Whatever ends the loop, the last command published is the safe action.
 from __future__ import annotations
 
 import gc
+import math
 import sys
 import threading
+import time
 
 import rclpy
 from rcl_interfaces.msg import SetParametersResult
@@ -44,7 +46,10 @@ from pwm_policy.status import Status
 
 SWITCH_SECONDS = 0.0005
 """How long another thread may compute before the control loop has its turn; Python's is 5 ms."""
-DRIVING = {"trigger", "stale_timeout", "exploration_noise", "exploration_seed"}
+DRIVING = {
+    *("trigger", "stale_timeout"),
+    *("exploration_noise", "exploration_seed", "exploration_timeout"),
+}
 """Parameters that act on a running loop."""
 LAST_WORD_SECONDS = 0.5
 """How long a node that stops waits for the receivers to have its safe action."""
@@ -211,12 +216,14 @@ class PolicyNode(LifecycleNode):
         self._loop.start()
 
     def _loop_settings(self) -> LoopSettings:
+        lease = float(self.get_parameter("exploration_timeout").value)
         return LoopSettings(
             self.get_parameter("trigger").value,
             self._slot.acting.bundle.control_step,
             float(self.get_parameter("stale_timeout").value),
             float(self.get_parameter("exploration_noise").value),
             int(self.get_parameter("exploration_seed").value),
+            time.monotonic() + lease if lease else math.inf,
         )
 
     def _stop_loop(self) -> None:

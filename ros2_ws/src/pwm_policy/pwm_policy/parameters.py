@@ -121,6 +121,14 @@ def _declare_exploration(node: Node) -> None:
         "Seed of that noise, drawn anew when the node is activated or either changes.",
         integer_range=[IntegerRange(from_value=0, to_value=2**31 - 1, step=1)],
     )
+    _declare(
+        node,
+        "exploration_timeout",
+        0.0,
+        "Seconds after which the noise ends unless exploration_noise or this is set again: what "
+        "asked for it may be gone. 0: it stays.",
+        floating_point_range=[FloatingPointRange(from_value=0.0, to_value=3600.0)],
+    )
 
 
 def _declare_following(node: Node) -> None:
