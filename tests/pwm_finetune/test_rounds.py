@@ -52,13 +52,21 @@ class PolicyNode:
         self.asked: list[tuple[str, str]] = []
         self.answer = Answered()
         self.deaf = False
+        self.loaded = {TASK}
+        self.unreadable = ""
 
     def load(self, name: str) -> Request:
         self.asked.append(("load", name))
+        if self.unreadable:
+            return Request(Answered(False, self.unreadable))
+        if self.answer.success:
+            self.loaded.add(name)
         return Request(self.answer)
 
     def swap(self, name: str, blend_seconds: float) -> Request:
         self.asked.append(("swap", name))
+        if name not in self.loaded:
+            return Request(Answered(False, f"unknown policy {name!r}"))
         if self.answer.success and not self.deaf:
             self.acting = name
         return Request(self.answer)
@@ -180,6 +188,30 @@ def test_one_that_earns_less_than_the_interval_before_is_taken_back(
     assert (rig.directory / "rejected.jsonl").read_text().count("\n") == 1
     kept = (rig.directory / "verdicts.jsonl").read_text().splitlines()
     assert kept == [json.dumps(verdict) for verdict in rig.verdicts]
+
+
+def test_the_way_back_does_not_need_the_file(rig: Rig, watched: Rounds) -> None:
+    rig.node.unreadable = "no bundle of that name"
+    earn(watched, CANDIDATE, 0.0, 0.0)
+    until(watched, Phase.GATHERING)
+    assert rig.node.acting == TASK
+    assert ("load", TASK) not in rig.node.asked
+
+
+def test_a_new_policy_node_reads_the_policy_before_and_its_refusal_is_told(
+    rig: Rig, watched: Rounds
+) -> None:
+    rig.node.loaded, rig.node.unreadable = {CANDIDATE}, "its digest is not trusted"
+    earn(watched, CANDIDATE, 0.0, 0.0)
+    for _ in range(6):
+        watched.step()
+    assert watched.state.phase is Phase.ROLLING_BACK
+    assert watched.state.reason.endswith("does not act yet: its digest is not trusted")
+    rig.node.unreadable = ""
+    until(watched, Phase.GATHERING)
+    assert rig.node.acting == TASK
+    assert "below" in watched.state.reason
+    assert "not trusted" not in watched.state.reason
 
 
 def test_a_return_that_is_not_a_number_passes_nothing(watched: Rounds, rig: Rig) -> None:

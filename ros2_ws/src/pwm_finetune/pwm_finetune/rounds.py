@@ -32,6 +32,9 @@ LEAST_CHANGE = 1e-3
 LEAST_BEFORE = 2
 """Returns of the running policy that an interval needs."""
 WAITS = "waits"
+NOT_YET = "; the policy before does not act yet: "
+UNKNOWN = "unknown policy"
+"""What the policy node answers to a swap to a policy that it has not loaded."""
 TAKING_OVER = "a candidate is being swapped in: ask again once it is watched"
 STATUS_SECONDS = 20.0
 """How long the policy node's status may take to tell of a swap that it has answered."""
@@ -426,11 +429,18 @@ class Rounds:
         state, node = self.state, self._policy_node
         if node.acting and node.acting != state.candidate:
             self._request = None
-            self._end_round(state.reason)
+            self._end_round(state.reason.partition(NOT_YET)[0])
         elif not self._swapping:
-            if self._request is None:  # loaded again, for a policy node that may be a new one
+            if self._request is None:  # what the policy node holds, whatever became of the file
+                self._request = ("swap", node.swap(state.bundle, 0.0))
+            answer = self._let_act(state.bundle, 0.0)
+            if answer is None:
+                return
+            if answer.answered and UNKNOWN in answer.message:  # a policy node that is a new one
                 self._request = ("load", node.load(state.bundle))
-            self._let_act(state.bundle, 0.0)
+            else:
+                why = state.reason.partition(NOT_YET)[0]
+                self._say(f"{why}{NOT_YET}{answer.message}")
 
     # Ends of a round
 
