@@ -13,6 +13,7 @@ import ctypes
 import hashlib
 import os
 import shutil
+import stat
 import subprocess
 import tempfile
 from functools import cache
@@ -145,7 +146,7 @@ def library() -> ctypes.CDLL | None:
     flags = _FLAGS + _WIDTHS.get(torch.backends.cpu.get_cpu_capability(), [])
     for parallel in _PARALLEL:
         try:
-            return _declared(ctypes.CDLL(str(_compiled([compiler, *flags, *parallel]))))
+            return _declared(_loaded([compiler, *flags, *parallel]))
         except (OSError, RuntimeError, subprocess.SubprocessError):
             continue
     return None
@@ -158,17 +159,31 @@ def _declared(compiled: ctypes.CDLL) -> ctypes.CDLL:
     return compiled
 
 
+def _loaded(command: list[str]) -> ctypes.CDLL:
+    """Return what :func:`_compiled` gives, made anew where the file in the cache is damaged."""
+    path = _compiled(command)
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError:
+        path.unlink()
+        return ctypes.CDLL(str(_compiled(command)))
+
+
 def _compiled(command: list[str]) -> Path:
     """Return the shared library that ``command`` makes of the source, from the cache if there.
 
-    Raise ``OSError``, ``SubprocessError`` or, without a home, ``RuntimeError``.
+    Raise ``OSError``, also for a cache that others may write to, ``SubprocessError`` or, without a
+    home, ``RuntimeError``.
     """
     name = hashlib.sha256(" ".join(command).encode() + SOURCE.read_bytes()).hexdigest()[:16]
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     path = Path(home) / "pwm-deploy" / f"kernels-{name}.so"
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = path.parent.stat()
+    if folder.st_uid not in (0, os.getuid()) or folder.st_mode & stat.S_IWOTH:
+        raise PermissionError(f"{path.parent} is another's, or anybody may write to it")
     if path.is_file():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as directory:
         made = Path(directory) / path.name
         subprocess.run(

@@ -197,6 +197,34 @@ def test_the_compiled_file_is_kept_and_a_useless_compiler_is_none(
 
 
 @pytest.mark.usefixtures("anew", "compiled")
+def test_a_damaged_file_is_compiled_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "whole"))
+    kernels.library.cache_clear()
+    assert kernels.library() is not None
+    (whole,) = (tmp_path / "whole/pwm-deploy").iterdir()
+
+    damaged = tmp_path / "damaged/pwm-deploy" / whole.name
+    damaged.parent.mkdir(mode=0o700, parents=True)
+    damaged.touch()  # as a power failure leaves it
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "damaged"))
+    kernels.library.cache_clear()
+    assert kernels.library() is not None
+    assert damaged.stat().st_size == whole.stat().st_size
+
+
+@pytest.mark.usefixtures("anew", "compiled")
+def test_a_cache_that_anybody_may_write_to_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kernels.library.cache_clear()
+    assert kernels.library() is not None
+    (tmp_path / "pwm-deploy").chmod(0o777)
+    kernels.library.cache_clear()
+    assert kernels.library() is None
+
+
+@pytest.mark.usefixtures("anew", "compiled")
 def test_they_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PWM_KERNELS", "0")
     kernels.library.cache_clear()
