@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,58 @@ def test_a_new_policy_node_reads_the_policy_before_and_its_refusal_is_told(
     assert rig.node.acting == TASK
     assert "below" in watched.state.reason
     assert "not trusted" not in watched.state.reason
+
+
+def fails(*_: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_does_not_keep_a_bad_candidate(
+    rig: Rig, watched: Rounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = rig.directory / "full"
+    full.touch()  # no directory: nothing can be written below it
+    watched._settings = replace(watched._settings, directory=full)
+    monkeypatch.setattr(watched._rejected, "add", fails)
+    watched.heard(Outcome(CANDIDATE, 1, 0.0, 20))
+    watched.heard(Outcome(CANDIDATE, 1, 0.0, 20))
+    for _ in range(4):
+        with suppress(OSError):
+            watched.step()
+    assert rig.node.acting == TASK
+    assert rig.said[-1] == "rolled back"
+
+
+def test_a_full_disk_leaves_the_operator_the_way_back(
+    rig: Rig, watched: Rounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earn(watched, CANDIDATE, 501.0, 499.0)
+    monkeypatch.setattr(watched._rejected, "add", fails)
+    assert watched.roll_back()[0]
+    until(watched, Phase.GATHERING)
+    assert (rig.node.acting, watched.state.bundle, watched.state.history) == (TASK, TASK, [])
+
+
+def test_a_snapshot_that_cannot_be_written_begins_no_round(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds = rig.begin(["hang"], ["GOOD"])
+    rig.record()
+
+    def half(to: Path) -> float:
+        to.mkdir(parents=True)
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rig.data, "snapshot", half)
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space"):
+                rounds.step()
+    assert (rounds.state.round, rounds.state.phase) == (0, Phase.GATHERING)
+    assert not (rig.directory / "round_0001" / "data").exists()
+    until(rounds, Phase.LEARNING)
+    assert rounds.state.round == 1
+    rounds.close()
 
 
 def test_a_return_that_is_not_a_number_passes_nothing(watched: Rounds, rig: Rig) -> None:

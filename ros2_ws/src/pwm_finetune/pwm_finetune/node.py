@@ -283,7 +283,10 @@ def main() -> int:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     while not stopping.is_set():
-        executor.spin_once(timeout_sec=0.1)
+        try:
+            executor.spin_once(timeout_sec=0.1)
+        except Exception as error:  # a candidate that acts must stay watched
+            node.get_logger().error(f"{type(error).__name__}: {error}", throttle_duration_sec=5.0)
     deadline = time.monotonic() + LAST_SECONDS
     node.close()
     while not node.calm and time.monotonic() < deadline:

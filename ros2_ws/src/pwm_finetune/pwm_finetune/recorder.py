@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from pwm_interfaces.msg import Action, Observation
@@ -55,7 +56,7 @@ class Recorder:
         self.refused = 0
         """Messages of another task, layout or robot."""
         self.failure = ""
-        """Why the last stretch could not be written; empty if it could."""
+        """Why what was heard could not be used; empty since a stretch was written."""
         self._node, self._task, self._data = node, task, data
         self._hash = task.observation.hash()
         self._pairing = Pairing(self._on_stretch, outcome, reward_function(topics.reward))
@@ -63,9 +64,11 @@ class Recorder:
         self._began: int | None = None
         self._heard_at = math.inf
         node.create_subscription(
-            Observation, topics.observation, self._on_observation, EVERY_MESSAGE
+            Observation, topics.observation, self._safely(self._on_observation), EVERY_MESSAGE
         )
-        node.create_subscription(Action, topics.action, self._on_action, EVERY_MESSAGE)
+        node.create_subscription(
+            Action, topics.action, self._safely(self._on_action), EVERY_MESSAGE
+        )
         if self._rewards is not None:
             node.create_subscription(Float64, topics.reward_topic, self._on_reward, EVERY_MESSAGE)
 
@@ -78,13 +81,19 @@ class Recorder:
         """Decide on what was heard last when nothing follows it; to be called now and then."""
         if time.monotonic() - self._heard_at > QUIET_SECONDS:
             self._heard_at = math.inf
-            self._pairing.flush()
+            self._safely(lambda _: self._pairing.flush())(None)
 
     def _on_observation(self, message: Observation) -> None:
         if (message.task, message.layout_hash) != (self._task.name, self._hash):
             self._refuse(
                 f"observation of {message.task!r} with layout {message.layout_hash}, expected "
                 f"{self._task.name!r} with {self._hash}"
+            )
+            return
+        if len(message.data) != self._task.observation.size:
+            self._refuse(
+                f"observation has {len(message.data)} values, expected "
+                f"{self._task.observation.size}"
             )
             return
         self._heard_at = time.monotonic()
@@ -147,10 +156,24 @@ class Recorder:
         try:
             self._data.add(stretch)
         except (DatasetError, OSError) as error:
-            self.failure = f"not recorded: {error}"
-            self._node.get_logger().error(self.failure)
+            self._fail(str(error))
         else:
             self.failure = ""
+
+    def _safely(self, callback: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Note an exception, of a reward function say: a callback that raises ends the node."""
+
+        def guarded(message: Any) -> None:
+            try:
+                callback(message)
+            except Exception as error:  # the edge of the node
+                self._fail(f"{type(error).__name__}: {error}")
+
+        return guarded
+
+    def _fail(self, failure: str) -> None:
+        self.failure = f"not recorded: {failure}"
+        self._node.get_logger().error(self.failure, throttle_duration_sec=5.0)
 
     def _refuse(self, objection: str) -> None:
         self.refused += 1

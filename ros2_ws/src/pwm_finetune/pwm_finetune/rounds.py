@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from pwm_core.errors import PwmError
 from pwm_core.files import write_atomically
 from pwm_export.bundle import Bundle, BundleError
 from pwm_finetune.data import HELD_OUT, TRAINING, OnlineData
@@ -174,7 +175,8 @@ class Rounds:
             state.before = [*state.before, outcome.total][-self._settings.before :]
         else:
             return
-        self._save()
+        with suppress(OSError):  # saved with the next change; until then it is known here
+            self._save()
 
     # What an operator asks for; each returns whether it was done, and words
 
@@ -271,8 +273,13 @@ class Rounds:
 
     def _begin(self, why: str) -> str:
         state = self.state
-        state.round += 1
-        state.held_out = self._data.snapshot(self.round.data)
+        last, state.round = state.round, state.round + 1
+        try:
+            state.held_out = self._data.snapshot(self.round.data)
+        except (OSError, PwmError):
+            shutil.rmtree(self.round.data, ignore_errors=True)
+            state.round = last
+            raise
         state.trained_on = self._data.episodes
         state.attempts, state.approved, state.candidate, state.watched = 0, False, "", []
         return self._enter(Phase.LEARNING, f"round {state.round} begins: {why}")
@@ -455,10 +462,12 @@ class Rounds:
     def _reject(
         self, reason: str, policy: Path | None = None, trial: dict[str, Any] | None = None
     ) -> str:
-        """Take back a candidate that acts."""
+        """Take back a candidate that acts; a full disk does not keep it acting."""
         self._request, self._swapped = None, -STATUS_SECONDS
-        self._rejected.add(self._name, policy or self.round.policy, reason)
+        self.state.phase = Phase.ROLLING_BACK
         self.state.refused += 1
+        with suppress(OSError):
+            self._rejected.add(self._name, policy or self.round.policy, reason)
         self._tell("rolled back", reason, [], trial)
         return self._enter(Phase.ROLLING_BACK, f"{self._name} rolled back: {reason}")
 
@@ -516,7 +525,10 @@ class Rounds:
         checks: list[dict[str, Any]],
         trial: dict[str, Any] | None = None,
     ) -> None:
-        """Make a verdict known: in the run directory, then to ``announce``."""
+        """Make a verdict known: in the run directory if it can be written to, and to ``announce``.
+
+        The state that is saved after it tells of a full disk.
+        """
         record = {
             "round": self.state.round,
             "candidate": self._name,
@@ -526,7 +538,7 @@ class Rounds:
             "checks": checks,
             "trial": trial,
         }
-        with open(self._settings.directory / "verdicts.jsonl", "a") as file:
+        with suppress(OSError), open(self._settings.directory / "verdicts.jsonl", "a") as file:
             file.write(json.dumps(record) + "\n")
         self._announce(record)
 
