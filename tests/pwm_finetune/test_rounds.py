@@ -88,6 +88,7 @@ class Rig:
             task=TASK,
             episodes=2,
             watch=2,
+            watch_seconds=600.0,
             before=3,
             auto_approve=True,
             retries=2,
@@ -267,9 +268,26 @@ def test_a_snapshot_that_cannot_be_written_begins_no_round(
     rounds.close()
 
 
-def test_a_return_that_is_not_a_number_passes_nothing(watched: Rounds, rig: Rig) -> None:
-    earn(watched, CANDIDATE, 501.0, float("nan"))
+def test_the_safe_action_in_a_trial_ends_it(watched: Rounds, rig: Rig) -> None:
+    watched.heard(Outcome(CANDIDATE, 1, float("nan"), 20))
     assert rig.said[-1] == "rolled back"
+    until(watched, Phase.GATHERING)
+    assert rig.node.acting == TASK
+
+
+def test_the_safe_action_before_a_trial_is_not_what_a_candidate_is_held_against(rig: Rig) -> None:
+    rounds = rig.begin(["pass"], ["GOOD"])
+    earn(rounds, TASK, float("nan"))
+    assert rounds.state.before == GOOD
+
+
+def test_a_candidate_that_cannot_be_judged_in_time_is_taken_back(rig: Rig, watched: Rounds) -> None:
+    watched.step()
+    assert watched.state.phase is Phase.WATCHING
+    watched._settings = replace(watched._settings, watch_seconds=0.0)
+    until(watched, Phase.GATHERING)
+    assert rig.node.acting == TASK
+    assert "could not be judged in" in rig.verdicts[-1]["reason"]
 
 
 def test_episodes_of_others_do_not_count(rig: Rig, watched: Rounds) -> None:

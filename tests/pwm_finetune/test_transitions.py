@@ -141,14 +141,30 @@ def test_two_different_commands_for_an_observation_are_a_gap() -> None:
     assert contradicted.lengths == [19, 20]
 
 
-def test_the_safe_action_is_a_gap_and_its_episode_no_policys() -> None:
+@pytest.mark.parametrize("when", [[20], [40], list(range(1, 41))])
+def test_the_safe_action_is_a_gap_and_its_episode_has_no_return(when: list[int]) -> None:
     messages = episodes(1, 40)
-    place = answers(messages, 20)
-    messages[place] = sent(20, safe=True)
+    for step in when:
+        messages[answers(messages, step)] = sent(step, safe=True)
     heard = Heard().all(messages)
-    assert heard.lengths == [19, 20]
-    assert heard.outcomes == []
-    assert heard.pairing.gaps == {"the safe action": 1}
+    assert heard.lengths == {20: [19, 20], 40: [39]}.get(when[0], [])
+    (outcome,) = heard.outcomes
+    assert (outcome.policy, outcome.epoch) == ("p", 1)
+    assert math.isnan(outcome.total)
+    assert heard.pairing.gaps == {"the safe action": len(when)}
+
+
+def test_the_safe_action_in_an_episode_of_two_policies_is_nobodys() -> None:
+    messages = episodes(1, 40)
+    messages[answers(messages, 20)] = sent(20, "q", 2, safe=True)
+    assert Heard().all(messages).outcomes == []
+
+
+def test_an_episode_whose_last_command_was_lost_has_a_return() -> None:
+    messages = episodes(1, 40)
+    del messages[answers(messages, 40)]
+    (outcome,) = Heard().all(messages).outcomes
+    assert outcome.total == pytest.approx(0.1 * sum(range(2, 42)))
 
 
 def test_a_swap_in_an_episode_divides_it_and_its_return_is_nobodys() -> None:

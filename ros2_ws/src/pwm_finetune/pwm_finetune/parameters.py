@@ -20,6 +20,7 @@ from pwm_finetune.rounds import RoundSettings
 
 ON_FULL = ("drop_oldest", "stop")
 MEGABYTE = 1e6
+LEAST_WATCH_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,14 @@ def _declare_trial(node: Node) -> None:
     )
     _declare(
         node,
+        "watch_seconds",
+        0.0,
+        "Seconds after which a candidate that could not be judged is taken back; 0: ten times what "
+        "these episodes last, and ten minutes at least.",
+        floating_point_range=[FloatingPointRange(from_value=0.0, to_value=1e7)],
+    )
+    _declare(
+        node,
         "baseline_episodes",
         5,
         "Last whole episodes of the policy before, whose mean return's interval it must reach.",
@@ -224,12 +233,14 @@ def read(node: Node) -> Settings:
         raise ValueError(f"on_full {get('on_full')!r} is none of {', '.join(ON_FULL)}")
     directory = Path(get("directory")).expanduser().absolute()
     offline = Path(get("offline")).absolute()
+    task = _task(offline, get("task"))
+    lasting = get("watch_episodes") * task.episode_steps * task.control_step
     return Settings(
         policy=Path(get("policy")).absolute(),
         world_model=Path(get("world_model")).absolute(),
         bundle=get("bundle") or get("task"),
         policy_node=get("policy_node"),
-        task=_task(offline, get("task")),
+        task=task,
         topics=Topics(
             get("observation_topic"), get("action_topic"), get("reward"), get("reward_topic")
         ),
@@ -255,6 +266,7 @@ def read(node: Node) -> Settings:
             task=get("task"),
             episodes=get("episodes_per_round"),
             watch=get("watch_episodes"),
+            watch_seconds=get("watch_seconds") or max(10 * lasting, LEAST_WATCH_SECONDS),
             before=get("baseline_episodes"),
             auto_approve=get("auto_approve"),
             retries=get("retries"),

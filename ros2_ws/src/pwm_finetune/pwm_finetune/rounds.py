@@ -8,6 +8,7 @@ state file says enough to go on from there.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -97,6 +98,8 @@ class RoundSettings:
     """New episodes that begin a round."""
     watch: int
     """Whole episodes of a candidate after which it is judged."""
+    watch_seconds: float
+    """Seconds after which a candidate that could not be judged is taken back."""
     before: int
     """Last whole episodes of the running policy that it is held against."""
     auto_approve: bool
@@ -132,6 +135,7 @@ class Rounds:
         self._rejected = Rejected(settings.directory / "rejected.jsonl")
         self._request: tuple[str, Request] | None = None
         self._swapped = -STATUS_SECONDS
+        self._entered = time.monotonic()
 
     @property
     def round(self) -> Round:
@@ -168,9 +172,15 @@ class Rounds:
 
     def heard(self, outcome: Outcome) -> None:
         """Take the return of a whole episode."""
-        state = self.state
+        state, stopped = self.state, not math.isfinite(outcome.total)
         if state.phase is Phase.WATCHING and outcome.policy == state.candidate:
+            if stopped:
+                with suppress(OSError):  # what could not be saved does not keep it acting
+                    self._reject("the safe action acted in its trial")
+                return
             state.watched.append(outcome.total)
+        elif stopped:
+            return
         elif outcome.policy == state.bundle and state.phase is not Phase.WATCHING:
             state.before = [*state.before, outcome.total][-self._settings.before :]
         else:
@@ -413,6 +423,8 @@ class Rounds:
             self._reject(f"somebody swapped in {node.acting}; stopped")
         elif len(state.watched) >= self._settings.watch:
             self._judge()
+        elif time.monotonic() - self._entered > self._settings.watch_seconds:
+            self._reject(f"it could not be judged in {self._settings.watch_seconds:.4g} s")
 
     def _judge(self) -> None:
         state = self.state
@@ -543,7 +555,7 @@ class Rounds:
         self._announce(record)
 
     def _enter(self, phase: Phase, reason: str) -> str:
-        self.state.phase = phase
+        self.state.phase, self._entered = phase, time.monotonic()
         return self._say(reason, always=True)
 
     def _say(self, reason: str, always: bool = False) -> str:

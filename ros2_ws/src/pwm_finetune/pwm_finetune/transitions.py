@@ -79,12 +79,12 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A whole episode in which one policy acted, and never the safe action."""
+    """A whole episode in which one policy acted."""
 
     policy: str
     epoch: int
     total: float
-    """Sum of its rewards."""
+    """Sum of its rewards; NaN where the safe action acted for the policy."""
     decisions: int
 
 
@@ -104,6 +104,7 @@ class _Episode:
     decided: int = 0
     """Transitions found, over all stretches."""
     policies: set[tuple[str, int]] = field(default_factory=set)
+    """Those that acted, and those for which the safe action acted."""
     total: float = 0.0
     """Rewards of these transitions."""
     stopped: bool = False
@@ -188,11 +189,15 @@ class Pairing:
             return
         objection = _objection(before, sent, after)
         if objection or sent is None or after is None:
-            self._episode.stopped |= sent is not None and sent.safe
+            if sent is not None and sent.safe:
+                self._episode.stopped = True
+                self._episode.policies.add((sent.policy, sent.epoch))
             self.gaps[objection] += 1
             self._close(False)
-            return
-        self._add(before, sent, after)
+        else:
+            self._add(before, sent, after)
+        if after is not None and (after.terminated or after.truncated):
+            self._end(after)
 
     def _add(self, before: Observed, sent: Sent, after: Observed) -> None:
         episode = self._episode
@@ -214,8 +219,6 @@ class Pairing:
         episode.decided += 1
         episode.policies.add(episode.acting)
         episode.total += reward
-        if after.terminated or after.truncated:
-            self._end(after)
 
     def _end(self, last: Observed) -> None:
         episode = self._episode
@@ -224,8 +227,9 @@ class Pairing:
         if episode.decided == last.episode_step:
             total = episode.total
         known = episode.decided >= WHOLE * last.episode_step and math.isfinite(total)
-        if known and len(episode.policies) == 1 and not episode.stopped:
+        if len(episode.policies) == 1 and (known or episode.stopped):
             ((policy, epoch),) = episode.policies
+            total = math.nan if episode.stopped else total
             self._outcome(Outcome(policy, epoch, total, last.episode_step))
 
     def _close(self, terminated: bool) -> None:
