@@ -95,7 +95,7 @@ class Pretrain:
     balanced: bool = False
     """Draw every task about as often, however many episodes it has."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of matrix products; bfloat16 pays on GPUs, not on most CPUs."""
+    """Of matrix products; bfloat16 is meant for GPUs; slower on the CPUs tried."""
     accumulate: int = 1
     """Parts in which an update's windows go through the model, to save memory."""
     seed: int = 0
