@@ -70,6 +70,8 @@ class Extraction:
         """
         self.config, self.options, self.out = config, options, out
         self.device = resolve_device(options.device)
+        if self.device.type == "cuda" and self.device.index is not None:
+            torch.cuda.set_device(self.device)  # whose streams record CUDA graphs
         if self.device.type == "cuda" and config.precision != "float32":
             torch.set_float32_matmul_precision("high")  # TF32
         self.trained, self.index = trained, trained.task_index(task)
