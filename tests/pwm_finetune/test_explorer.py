@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from pwm_finetune.explorer import Explorer
+from pwm_finetune.node import FinetuneNode
+from pwm_finetune.state import Mode, Phase, State
 
 
 class PolicyNode:
@@ -108,3 +110,37 @@ def test_noise_is_asked_for_again_before_it_ends_by_itself(
     now[0] += 100.0
     found.want(False, 0)
     assert node.noise[-2:] == [0.1, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("change", "explores"),
+    [
+        ({}, True),
+        ({"acting": "another"}, False),
+        ({"acting": ""}, False),
+        ({"stopped": True}, False),
+        ({"checked": False}, False),
+        ({"before": [1.0]}, False),
+        ({"phase": Phase.WATCHING}, False),
+    ],
+)
+def test_noise_is_for_the_running_policy_only(change: dict[str, Any], explores: bool) -> None:
+    given: dict[str, Any] = {
+        "acting": "p",
+        "stopped": False,
+        "checked": True,
+        "before": [1.0, 1.0],
+    } | change
+    asked: list[bool] = []
+    state = State(Mode.RUNNING, "p", "", "", "", before=given["before"])
+    state.phase = given.get("phase", Phase.GATHERING)
+    node: Any = SimpleNamespace(
+        _rounds=SimpleNamespace(state=state),
+        _policy_node=SimpleNamespace(acting=given["acting"], stopped=given["stopped"]),
+        _settings=SimpleNamespace(rounds=SimpleNamespace(before=2)),
+        _data=SimpleNamespace(episodes=0),
+        _checked=given["checked"],
+        _explorer=SimpleNamespace(want=lambda exploring, _: asked.append(exploring)),
+    )
+    FinetuneNode._explore(node)
+    assert asked == [explores]

@@ -159,11 +159,15 @@ class FinetuneNode(Node):
             self._objection = ""
 
     def _explore(self) -> None:
-        """Noise while episodes are gathered, once it is known what the policy earns without."""
-        state, known = self._rounds.state, self._settings.rounds.before
+        """Noise while episodes are gathered, once it is known what the policy earns without.
+
+        Never on another policy than the one that learning goes on from.
+        """
+        state, node = self._rounds.state, self._policy_node
         gathering = state.mode is Mode.RUNNING and state.phase is Phase.GATHERING
-        exploring = gathering and len(state.before) >= known and not self._policy_node.stopped
-        self._explorer.want(exploring, self._data.episodes)
+        ours = self._checked and node.acting == state.bundle and not node.stopped
+        known = len(state.before) >= self._settings.rounds.before
+        self._explorer.want(gathering and ours and known, self._data.episodes)
 
     def _lineage_holds(self) -> bool:
         """Whether the running bundle comes from the world model that learning goes on from.
