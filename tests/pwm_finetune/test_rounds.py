@@ -216,6 +216,37 @@ def test_a_new_policy_node_reads_the_policy_before_and_its_refusal_is_told(
     assert "not trusted" not in watched.state.reason
 
 
+def test_only_bundles_that_may_act_stay_where_the_policy_node_reads(
+    rig: Rig, watched: Rounds
+) -> None:
+    file = rig.settings.policy_dir / f"{CANDIDATE}.onnx"
+    assert file.exists()
+    earn(watched, CANDIDATE, 0.0, 0.0)
+    until(watched, Phase.GATHERING)
+    assert not file.exists()
+
+
+def test_a_bundle_that_stays_is_removed_when_the_operator_goes_back(
+    rig: Rig, watched: Rounds
+) -> None:
+    file = rig.settings.policy_dir / f"{CANDIDATE}.onnx"
+    earn(watched, CANDIDATE, 501.0, 499.0)
+    assert file.exists()
+    watched.roll_back()
+    until(watched, Phase.GATHERING)
+    assert not file.exists()
+
+
+def test_a_name_that_is_taken_is_not_used_again(rig: Rig) -> None:
+    rounds = rig.begin(["hang"], ["GOOD"])
+    (rig.settings.policy_dir / f"{CANDIDATE}.onnx").touch()
+    (rig.directory / "round_0002" / "run").mkdir(parents=True)
+    rig.record()
+    until(rounds, Phase.LEARNING)
+    assert rounds.state.round == 3
+    rounds.close()
+
+
 def fails(*_: Any) -> None:
     raise OSError(28, "No space left on device")
 

@@ -146,6 +146,15 @@ class Rounds:
         return Round(directory, basis, settings.offline, settings.task, state.held_out)
 
     @property
+    def _bundle_name(self) -> str:
+        """Name of this round's candidate at the policy node."""
+        return f"{self._settings.task}_round_{self.state.round:04}"
+
+    def _put(self, candidate: str) -> Path:
+        """Return where the policy node reads a candidate from."""
+        return self._settings.policy_dir / f"{candidate}.onnx"
+
+    @property
     def learner_pid(self) -> int | None:
         """Process identifier of the learner while one runs."""
         return self._learner.pid
@@ -284,6 +293,8 @@ class Rounds:
     def _begin(self, why: str) -> str:
         state = self.state
         last, state.round = state.round, state.round + 1
+        while (self.round.directory / "run").exists() or self._put(self._bundle_name).exists():
+            state.round += 1  # of an earlier run directory, say, whose candidate still acts
         try:
             state.held_out = self._data.snapshot(self.round.data)
         except (OSError, PwmError):
@@ -338,7 +349,7 @@ class Rounds:
         if any(c["check"] == "action change" and c["figure"] < LEAST_CHANGE for c in checks):
             self._refuse("it acts as the running policy: nothing better was found", checks)
             return
-        state.candidate = f"{self._settings.task}_round_{state.round:04}"
+        state.candidate = self._bundle_name
         if reason := self._rejected.reason(self.round.policy):
             self._refuse(f"it was rejected before: {reason}", checks)
             return
@@ -363,7 +374,7 @@ class Rounds:
             return
         if self._request is None:
             content = self.round.bundle.read_bytes()
-            write_atomically(settings.policy_dir / f"{state.candidate}.onnx", content)
+            write_atomically(self._put(state.candidate), content)
             self._request = ("load", self._policy_node.load(state.candidate))
         answer = self._let_act(state.candidate, settings.blend_seconds)
         if answer is not None and answer.answered:
@@ -486,6 +497,9 @@ class Rounds:
     def _end_round(self, reason: str) -> str:
         state = self.state
         shutil.rmtree(self.round.data, ignore_errors=True)
+        if state.candidate and state.candidate != state.bundle:
+            with suppress(OSError):  # a policy node that starts anew may pick any bundle there
+                self._put(state.candidate).unlink(missing_ok=True)
         state.candidate, state.approved, state.watched = "", False, []
         return self._enter(Phase.GATHERING, reason)
 
