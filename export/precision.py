@@ -37,14 +37,14 @@ class ActionError:
     largest_share: float
     """Largest difference as a share of its actuator's range."""
     mean_share: float
-    """Mean of those shares."""
+    """Mean of those shares over the observations, of the actuator where it is largest."""
 
     @classmethod
     def of(cls, found: np.ndarray, expected: np.ndarray, span: np.ndarray) -> ActionError:
         """Compare actions ``[N, A]``; ``span [A]`` is the width of each actuator's range."""
         difference = np.abs(found - expected)
         share = difference / span
-        return cls(float(difference.max()), float(share.max()), float(share.mean()))
+        return cls(float(difference.max()), float(share.max()), float(share.mean(0).max()))
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ class Inside:
         found = getattr(error, self.figure)
         if self.figure == "largest":
             return f"{found:.1e} in {self.name}, more than {self.limit:.0e}"
-        return f"{found:.2%} of the range on average in {self.name}, more than {self.limit:.1%}"
+        share = f"{found:.2%} of an actuator's range on average"
+        return f"{share} in {self.name}, more than {self.limit:.1%}"
 
 
 def in_halves(model: onnx.ModelProto) -> onnx.ModelProto:
