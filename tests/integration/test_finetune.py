@@ -22,6 +22,10 @@ from pwm_core.files import sha256
 TASK = "cartpole-balance"
 WORSE = (-0.3, 0.0, -3.0, -0.4, -0.8)
 """Feedback that throws the pole over."""
+BALANCES = (0.3, 0.0, 3.0, 0.4, 0.8)
+"""Feedback that earns more than 999 of 1000 from every start."""
+NOTHING = (0.0, 0.0, 0.0, 0.0, 0.0)
+"""Feedback that lets it fall: it earns less than 800."""
 LEARNER_PATIENCE = 120.0
 """Seconds: a learner has the lowest priority, and a robot in lockstep leaves it little."""
 SCRIPT = Path(__file__).with_name("scripted_learner.py")
@@ -88,13 +92,15 @@ def finetuning(
 ) -> Callable[..., Finetuning]:
     """Start a robot that balances, and fine-tuning with a learner that does as ``plan`` says."""
 
-    def make(plan: dict[str, list[str]] | None = None, **parameters: Any) -> Finetuning:
+    def make(
+        plan: dict[str, list[str]] | None = None, running: Any = BALANCES, **parameters: Any
+    ) -> Finetuning:
         world_model = tmp_path / "world_model.safetensors"
         policy = tmp_path / "policy.safetensors"
         if plan is not None:
             for file in (world_model, policy):
                 file.write_text(f"the running {file.stem}")
-            make_bundle(TASK, provenance={"world_model": sha256(world_model)})
+            make_bundle(TASK, running, provenance={"world_model": sha256(world_model)})
             start_bridge(mode="lockstep")
             start_policy(trigger="observation", policy=TASK)
             (tmp_path / "plan.json").write_text(json.dumps(plan))
@@ -163,9 +169,9 @@ def test_a_worse_candidate_is_rolled_back_and_never_proposed_again(
 def test_a_learner_killed_in_the_middle_of_the_export_goes_on(
     finetuning, candidate, session, until, tmp_path
 ) -> None:
-    """It then makes a candidate as good as the running policy, which waits for the operator."""
-    plan = {"finetune": ["pass", "hang"], "export": ["half", candidate((0.31, 0, 3, 0.4, 0.8))]}
-    found = finetuning(plan, auto_approve=False)
+    """It then makes a candidate better than the running policy, which waits for the operator."""
+    plan = {"finetune": ["pass", "hang"], "export": ["half", candidate(BALANCES)]}
+    found = finetuning(plan, running=NOTHING, auto_approve=False)
     found.until(phase="proposed")
     assert acting(session) == TASK
     assert not list((tmp_path / "policies").glob("*round*"))

@@ -203,17 +203,17 @@ def test_the_way_back_does_not_need_the_file(rig: Rig, watched: Rounds) -> None:
 def test_a_new_policy_node_reads_the_policy_before_and_its_refusal_is_told(
     rig: Rig, watched: Rounds
 ) -> None:
-    rig.node.loaded, rig.node.unreadable = {CANDIDATE}, "its digest is not trusted"
+    rig.node.loaded, rig.node.unreadable = {CANDIDATE}, "its file was refused"
     earn(watched, CANDIDATE, 0.0, 0.0)
     for _ in range(6):
         watched.step()
     assert watched.state.phase is Phase.ROLLING_BACK
-    assert watched.state.reason.endswith("does not act yet: its digest is not trusted")
+    assert watched.state.reason.endswith("does not act yet: its file was refused")
     rig.node.unreadable = ""
     until(watched, Phase.GATHERING)
     assert rig.node.acting == TASK
     assert "below" in watched.state.reason
-    assert "not trusted" not in watched.state.reason
+    assert "was refused" not in watched.state.reason
 
 
 def test_only_bundles_that_may_act_stay_where_the_policy_node_reads(

@@ -35,8 +35,8 @@ LEAST_BEFORE = 2
 """Returns of the running policy that an interval needs."""
 WAITS = "waits"
 NOT_YET = "; the policy before does not act yet: "
-UNKNOWN = "unknown policy"
-"""What the policy node answers to a swap to a policy that it has not loaded."""
+NOT_LOADED = ("unknown policy", "was refused")
+"""What the policy node answers to a swap to a policy that it does not hold."""
 TAKING_OVER = "a candidate is being swapped in: ask again once it is watched"
 STATUS_SECONDS = 20.0
 """How long the policy node's status may take to tell of a swap that it has answered."""
@@ -463,10 +463,11 @@ class Rounds:
         elif not self._swapping:
             if self._request is None:  # what the policy node holds, whatever became of the file
                 self._request = ("swap", node.swap(state.bundle, 0.0))
+            what, _ = self._request
             answer = self._let_act(state.bundle, 0.0)
             if answer is None:
                 return
-            if answer.answered and UNKNOWN in answer.message:  # a policy node that is a new one
+            if what == "swap" and any(words in answer.message for words in NOT_LOADED):
                 self._request = ("load", node.load(state.bundle))
             else:
                 why = state.reason.partition(NOT_YET)[0]
