@@ -54,17 +54,22 @@ class Ranks:
         return dict(zip(figures, (joined / self.count).unbind(), strict=True))
 
     def require_same(self, found: Mapping[str, Any]) -> None:
-        """Raise ``RanksError`` naming what a process found otherwise than the first did."""
+        """Raise ``RanksError`` naming what a process found otherwise than the first did.
+
+        What one alone has found counts too.
+        """
         if self.count == 1:
             return
         everywhere: list[Any] = [None] * self.count
         distributed.all_gather_object(everywhere, dict(found))
+        first = everywhere[0]
         for number, there in enumerate(everywhere):
-            for name, value in everywhere[0].items():
-                if there[name] != value:
+            for name in dict.fromkeys([*first, *there]):
+                if there.get(name) != first.get(name):
                     raise RanksError(
-                        f"rank {number} has {name} {there[name]!r}, rank 0 has {value!r}: "
-                        "all processes need the same command, data and run directory"
+                        f"rank {number} has {name} {there.get(name)!r}, rank 0 has "
+                        f"{first.get(name)!r}: all processes need the same command, data and run "
+                        "directory"
                     )
 
 

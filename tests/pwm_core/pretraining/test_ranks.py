@@ -14,6 +14,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from torch import distributed
 
 from pwm_core.checkpoint import load_checkpoint
 from pwm_core.data.dataset import Dataset
@@ -152,6 +153,25 @@ def test_shares_are_a_partition(total: int) -> None:
     shares = [range(total)[Ranks(number, 3).share(total)] for number in range(3)]
     assert [window for share in shares for window in share] == list(range(total))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "message"),
+    [
+        ({"data": "a"}, {"data": "b"}, "rank 1 has data 'b', rank 0 has 'a'"),
+        ({"data": "a", "from": "c"}, {"data": "a"}, "rank 1 has from None, rank 0 has 'c'"),
+        ({"data": "a"}, {"data": "a", "from": "c"}, "rank 1 has from 'c', rank 0 has None"),
+    ],
+)
+def test_what_ranks_found_otherwise_is_named(
+    monkeypatch: pytest.MonkeyPatch, first: dict[str, str], other: dict[str, str], message: str
+) -> None:
+    def gather(into: list[dict[str, str]], own: dict[str, str]) -> None:
+        into[:] = [own, other]
+
+    monkeypatch.setattr(distributed, "all_gather_object", gather)
+    with pytest.raises(RanksError, match=message):
+        Ranks(0, 2).require_same(first)
 
 
 def test_fewer_windows_than_ranks_are_refused() -> None:
