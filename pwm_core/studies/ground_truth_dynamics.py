@@ -156,8 +156,8 @@ class GroundTruthDynamics:
         """Return what ``model`` says is earned along the world's line, ``landscape_points``."""
         observation, action = world.line(torch.linspace(0, 1, self.landscape_points))
         z = self._encoded(model, extraction, observation)
+        action, total = action.to(z.device), torch.zeros(len(z), device=z.device)
         spare = model.actions - action.shape[1]
-        total = torch.zeros(len(z))
         for _ in range(self.landscape_steps):
             pair = torch.cat([z, torch.nn.functional.pad(action, (0, spare))], 1)[None]
             total += model.reward(pair)[0]
