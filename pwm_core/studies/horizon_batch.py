@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 
 from pwm_core.extraction.config import ExtractionConfig
@@ -58,6 +59,8 @@ class HorizonBatch:
                 noises.append(self._noise(extraction))
             started = time.monotonic()
             extraction.iterate()
+            if extraction.device.type == "cuda":
+                torch.cuda.synchronize(extraction.device)
             seconds += time.monotonic() - started
         return judge(self.task, extraction.policy(), self.episodes) | {
             "iteration_ms": 1e3 * seconds / self.iterations,
