@@ -119,7 +119,8 @@ def input_hashes(topic: Topic, inputs: Inputs) -> dict[str, str]:
         if not inputs.world_model.is_file():
             raise PwmError(
                 f"{inputs.world_model} does not exist: study {topic.name} needs a world model of "
-                "pwm pretrain, say which with --world-model (pwm demo makes the default one)"
+                "pwm pretrain, say which with --world-model (of the demo: "
+                "runs/demo/world_model/world_model.safetensors, with --data runs/demo/data)"
             )
         hashes["world_model"] = sha256(inputs.world_model)
     return hashes

@@ -24,9 +24,9 @@ class Inputs:
     """What a study may read that an earlier stage made."""
 
     data: Path = Path("runs/data")
-    """Dataset of ``pwm collect``; the demo's by default."""
+    """Dataset; by default where ``pwm collect`` writes by default."""
     world_model: Path = Path("runs/world_model/world_model.safetensors")
-    """World model of ``pwm pretrain``; the demo's by default."""
+    """World model; by default where ``pwm pretrain`` writes by default."""
 
 
 @dataclass(frozen=True)
