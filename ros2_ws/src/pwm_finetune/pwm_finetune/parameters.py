@@ -88,9 +88,9 @@ def _declare_recorder(node: Node) -> None:
         node,
         "reward",
         "message",
-        "message: the observation's; topic: the sum of what came on `reward_topic` since the "
-        "observation before; MODULE:FUNCTION: a function of observation, action in [-1, 1] and "
-        "next observation.",
+        "message: the observation's; topic: the sum of what was sent on `reward_topic` since the "
+        "observation before and not after this one, by clocks that agree; MODULE:FUNCTION: a "
+        "function of observation, action in [-1, 1] and next observation.",
     )
     _declare(node, "reward_topic", "reward", "std_msgs/Float64, for `reward` topic.")
     _declare(

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from std_msgs.msg import Float64
 from pwm_core.data.dataset import TaskInfo
 from pwm_core.data.schema import DatasetError
 from pwm_finetune.data import OnlineData
+from pwm_finetune.reward_topic import RewardTopic
 from pwm_finetune.rewards import TOPIC, reward_function
 from pwm_finetune.transitions import Observed, Outcome, Pairing, Sent, Stretch
 
@@ -60,7 +62,7 @@ class Recorder:
         self._node, self._task, self._data = node, task, data
         self._hash = task.observation.hash()
         self._pairing = Pairing(self._on_stretch, outcome, reward_function(topics.reward))
-        self._rewards: list[float] | None = [] if topics.reward == TOPIC else None
+        self._rewards = RewardTopic(self._pairing.observe) if topics.reward == TOPIC else None
         self._began: int | None = None
         self._heard_at = math.inf
         node.create_subscription(
@@ -70,7 +72,9 @@ class Recorder:
             Action, topics.action, self._safely(self._on_action), EVERY_MESSAGE
         )
         if self._rewards is not None:
-            node.create_subscription(Float64, topics.reward_topic, self._on_reward, EVERY_MESSAGE)
+            node.create_subscription(
+                Float64, topics.reward_topic, self._safely(self._on_reward), EVERY_MESSAGE
+            )
 
     @property
     def gaps(self) -> dict[str, int]:
@@ -81,9 +85,14 @@ class Recorder:
         """Decide on what was heard last when nothing follows it; to be called now and then."""
         if time.monotonic() - self._heard_at > QUIET_SECONDS:
             self._heard_at = math.inf
-            self._safely(lambda _: self._pairing.flush())(None)
+            self._safely(self._flush)()
 
-    def _on_observation(self, message: Observation) -> None:
+    def _flush(self) -> None:
+        if self._rewards is not None:
+            self._rewards.flush()
+        self._pairing.flush()
+
+    def _on_observation(self, message: Observation, info: dict[str, Any]) -> None:
         if (message.task, message.layout_hash) != (self._task.name, self._hash):
             self._refuse(
                 f"observation of {message.task!r} with layout {message.layout_hash}, expected "
@@ -98,22 +107,21 @@ class Recorder:
             return
         self._heard_at = time.monotonic()
         episode, episode_step, truncated = self._place(message)
-        reward, total = message.reward, message.episode_return
-        if self._rewards is not None:
-            reward, total = sum(self._rewards) if self._rewards else math.nan, math.nan
-            self._rewards = []
         data = np.array(message.data, np.float32)
         observed = Observed(
             message.step,
             episode,
             episode_step,
             data,
-            reward,
+            message.reward,
             message.terminated,
             truncated,
-            total,
+            message.episode_return,
         )
-        self._pairing.observe(observed)
+        if self._rewards is None:
+            self._pairing.observe(observed)
+        else:
+            self._rewards.observe(observed, info["source_timestamp"])
 
     def _place(self, message: Observation) -> tuple[int, int, bool]:
         """Return episode, decisions taken in it, and whether it ends here.
@@ -146,9 +154,9 @@ class Recorder:
             )
         )
 
-    def _on_reward(self, message: Float64) -> None:
+    def _on_reward(self, message: Float64, info: dict[str, Any]) -> None:
         assert self._rewards is not None
-        self._rewards.append(message.data)
+        self._rewards.earn(message.data, info["source_timestamp"])
 
     def _on_stretch(self, stretch: Stretch) -> None:
         if not self.recording:
@@ -160,12 +168,13 @@ class Recorder:
         else:
             self.failure = ""
 
-    def _safely(self, callback: Callable[[Any], None]) -> Callable[[Any], None]:
+    def _safely(self, callback: Callable[..., None]) -> Callable[..., None]:
         """Note an exception, of a reward function say: a callback that raises ends the node."""
 
-        def guarded(message: Any) -> None:
+        @wraps(callback)  # rclpy tells by the signature whether to pass a message's times
+        def guarded(*heard: Any) -> None:
             try:
-                callback(message)
+                callback(*heard)
             except Exception as error:  # the edge of the node
                 self._fail(f"{type(error).__name__}: {error}")
 

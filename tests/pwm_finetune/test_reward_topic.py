@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from pwm_finetune.reward_topic import RewardTopic
+from pwm_finetune.transitions import Observed
+
+
+class Heard:
+    """What was passed on: step to reward."""
+
+    def __init__(self) -> None:
+        self.rewards: dict[int, float] = {}
+        self.topic = RewardTopic(self._hear)
+
+    def _hear(self, observed: Observed) -> None:
+        assert observed.step not in self.rewards
+        assert math.isnan(observed.total)
+        self.rewards[observed.step] = observed.reward
+
+    def see(self, step: int) -> None:
+        """Observation ``step`` is sent at 10 * step."""
+        seen = Observed(step, 0, step, np.zeros(1, np.float32), math.nan)
+        self.topic.observe(seen, 10 * step)
+
+
+@pytest.mark.parametrize("first", ["observation", "reward"])
+def test_it_does_not_count_which_topic_is_taken_first(first: str) -> None:
+    heard = Heard()
+    for step in range(1, 5):
+        if first == "observation":
+            heard.see(step)
+        heard.topic.earn(0.1 * step, 10 * step - 1)
+        if first == "reward":
+            heard.see(step)
+    heard.topic.flush()
+    assert heard.rewards == pytest.approx({1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4})
+
+
+def test_a_repeated_observation_takes_no_reward() -> None:
+    heard = Heard()
+    heard.see(1)
+    heard.topic.flush()
+    heard.topic.earn(0.5, 15)
+    heard.topic.observe(Observed(1, 0, 1, np.zeros(1, np.float32), math.nan), 16)
+    heard.topic.earn(0.25, 20)
+    heard.see(2)
+    heard.topic.flush()
+    assert heard.rewards[2] == 0.75
+
+
+def test_without_a_reward_it_is_not_known() -> None:
+    heard = Heard()
+    heard.see(1)
+    heard.see(2)
+    heard.topic.earn(9.0, 10)  # of the first, which was passed on
+    heard.topic.flush()
+    assert math.isnan(heard.rewards[1])
+    assert math.isnan(heard.rewards[2])
