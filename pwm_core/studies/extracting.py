@@ -21,9 +21,14 @@ from pwm_core.tasks import get_task
 
 
 def begin(task: str, config: ExtractionConfig, inputs: Inputs, out: Path) -> Extraction:
-    """Return an extraction of ``task`` that evaluates itself at its beginning and end only."""
+    """Return an extraction of ``task`` that evaluates itself at its beginning and end only.
+
+    An interrupted one starts over: its seconds would else be those of the rest.
+    """
     trained = TrainedWorldModel.load(inputs.world_model, torch.device("cpu"))
-    options = ExtractionOptions(evaluate_every=config.iterations)
+    options = ExtractionOptions(
+        evaluate_every=config.iterations, checkpoint_every=config.iterations
+    )
     return Extraction(trained, Dataset(inputs.data), task, out, config, options)
 
 
