@@ -36,7 +36,7 @@ class RayPool(Executor):
         """Connect to ``address``, or start ``workers`` processes here where that is ``local``.
 
         ``prepare`` goes before each call, which has ``gpus`` GPUs to itself. ``ClusterError``
-        without Ray, or when nothing answers.
+        without Ray, when nothing answers, or when the cluster has nothing that calls can run on.
         """
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
@@ -54,6 +54,15 @@ class RayPool(Executor):
                 f"no Ray cluster at {address!r} ({error}): start one with `ray start --head`, or "
                 f"give --ray {LOCAL}; one that asks for a token needs RAY_AUTH_MODE=token here"
             ) from error
+        there = ray.cluster_resources()
+        for name, needed in {"CPU": 1, "GPU": gpus}.items():
+            if there.get(name, 0) < needed:
+                ray.shutdown()
+                raise ClusterError(
+                    f"the Ray cluster at {address!r} has {there.get(name, 0):g} {name}s, each call "
+                    f"needs {needed} and would wait for ever: join a machine that has some by "
+                    "`ray start`, or choose another --device"
+                )
         self._ray, self._prepare, self._gpus = ray, prepare, gpus
         self._call = ray.remote(max_retries=RETRIES, num_cpus=1, num_gpus=gpus)(_call)
 
@@ -61,7 +70,8 @@ class RayPool(Executor):
     def slots(self) -> int:
         """Number of calls that the cluster runs at a time."""
         there = self._ray.cluster_resources()
-        return max(1, int(there.get("GPU", 0) // self._gpus if self._gpus else there["CPU"]))
+        count = there.get("GPU", 0) // self._gpus if self._gpus else there.get("CPU", 0)
+        return max(1, int(count))
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **keywords: Any) -> Future[Any]:
         """Run ``function`` somewhere; an exception of its own is the future's."""

@@ -22,7 +22,7 @@ import pytest
 
 from pwm_core.checkpoint import load_checkpoint
 from pwm_core.cli import main
-from pwm_core.cluster import ClusterError, RayPool
+from pwm_core.cluster import LOCAL, ClusterError, RayPool
 from pwm_core.data.behaviours import Behaviour, Uniform
 from pwm_core.data.collect import collect, plan
 
@@ -157,6 +157,13 @@ def test_exceptions_come_back_as_they_were_raised(cluster: str) -> None:
             failing.result()
     assert {word for word, _ in found} == {"yes"}
     assert os.getpid() not in {pid for _, pid in found}
+
+
+def test_a_cluster_on_which_calls_would_wait_for_ever_is_refused(cluster: str) -> None:
+    with pytest.raises(ClusterError, match=r"has 0 GPUs, each call needs 1"):
+        RayPool(cluster, 0, None, gpus=1)
+    with pytest.raises(ClusterError, match=r"at 'local' has 0 CPUs, each call needs 1"):
+        RayPool(LOCAL, 0, None)
 
 
 def test_a_cluster_that_does_not_answer_is_named() -> None:
