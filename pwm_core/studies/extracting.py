@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,18 @@ def begin(task: str, config: ExtractionConfig, inputs: Inputs, out: Path) -> Ext
 def frozen(extraction: Extraction) -> FrozenModel:
     """Return the extraction's model for its task."""
     return FrozenModel(extraction.model, [extraction.index])
+
+
+def computing_seconds(device: torch.device) -> float:
+    """Return a clock: processor time of this process, or real time once a GPU has done all.
+
+    A cell has one thread. What it takes of a processor is what it takes by the clock where nothing
+    else runs; neighbours' turns and pauses are left out.
+    """
+    if device.type != "cuda":
+        return time.process_time()
+    torch.cuda.synchronize(device)
+    return time.monotonic()
 
 
 @torch.no_grad()

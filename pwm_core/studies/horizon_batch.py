@@ -3,20 +3,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 
 from pwm_core.extraction.config import ExtractionConfig
 from pwm_core.extraction.gradient_noise import gradient_noise
 from pwm_core.extraction.runner import Extraction
 from pwm_core.studies.drawing import curve, panels, selected, values
-from pwm_core.studies.extracting import begin, judge, start_latents
+from pwm_core.studies.extracting import begin, computing_seconds, judge, start_latents
 from pwm_core.studies.study import Column, Figures, Inputs, Result, Setting, Topic
 
 
@@ -28,10 +26,13 @@ class HorizonBatch:
     pairs: tuple[tuple[int, int], ...] = (
         (1, 64),
         (4, 64),
-        (16, 16),
+        (8, 64),
         (16, 64),
-        (16, 256),
         (32, 64),
+        (16, 16),
+        (16, 32),
+        (16, 128),
+        (16, 256),
     )
     """Horizon and batch."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -57,11 +58,9 @@ class HorizonBatch:
             extraction.iteration = iteration
             if iteration % 20 == 0:
                 noises.append(self._noise(extraction))
-            started = time.monotonic()
+            started = computing_seconds(extraction.device)
             extraction.iterate()
-            if extraction.device.type == "cuda":
-                torch.cuda.synchronize(extraction.device)
-            seconds += time.monotonic() - started
+            seconds += computing_seconds(extraction.device) - started
         return judge(self.task, extraction.policy(), self.episodes) | {
             "iteration_ms": 1e3 * seconds / self.iterations,
             "gradient_noise": float(np.mean(noises)),
@@ -94,7 +93,7 @@ class HorizonBatch:
 FIGURES = {
     "return": "return",
     "gradient_noise": "noise of the actor's gradient over its length",
-    "iteration_ms": "ms per update",
+    "iteration_ms": "ms of computing per update",
 }
 
 TOPIC = Topic(

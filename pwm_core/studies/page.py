@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from pwm_core.errors import PwmError
 from pwm_core.files import write_atomically
 from pwm_core.progress import clock
-from pwm_core.studies.study import Preset, Result, Topic
+from pwm_core.studies.study import Inputs, Preset, Result, Topic
 from pwm_core.studies.table import markdown, table_rows
 
 DOTS_PER_INCH = 110
@@ -33,6 +33,7 @@ def end_mark(preset: Preset) -> str:
 def write_page(
     topic: Topic,
     preset: Preset,
+    inputs: Inputs,
     results: Sequence[Result],
     plots: Mapping[str, Figure],
     folder: Path,
@@ -42,7 +43,7 @@ def write_page(
     save_plots(dict(zip(names, plots.values(), strict=True)), folder)
     page = folder / f"{topic.name}.md"
     text = page.read_text() if page.is_file() else new_page(topic)
-    block = generated(topic, preset, results, names)
+    block = generated(topic, preset, inputs, results, names)
     write_atomically(page, with_block(text, preset, block, page))
     return page
 
@@ -60,22 +61,49 @@ def new_page(topic: Topic) -> str:
     return f"# {title}\n\n{topic.question}\n\n## What was found\n\nNothing was written yet.\n"
 
 
-def generated(topic: Topic, preset: Preset, results: Sequence[Result], plots: Sequence[str]) -> str:
+def generated(
+    topic: Topic,
+    preset: Preset,
+    inputs: Inputs,
+    results: Sequence[Result],
+    plots: Sequence[str],
+) -> str:
     """Return command, provenance, table and plots."""
     cells = len(topic.presets[preset].settings()) * len(topic.presets[preset].seeds)
     missing = "" if len(results) == cells else f" **{cells - len(results)} cells are missing.**"
-    seconds = sum(result.seconds for result in results)
     parts = [
         f"## Preset `{preset}`",
-        f"    pwm study {topic.name} --preset {preset}",
+        f"    {command(topic, preset, inputs)}",
         f"Measured on {_each([r.date for r in results])} on {_each([r.machine for r in results])}, "
         f"revision {_each([_short(r.revision) for r in results])}: {len(results)} cells, "
-        f"{clock(seconds)} of computing, cells that ran side by side added up.{missing}",
+        f"{_cost(results)}.{missing}",
         "Mean over seeds [95 % bootstrap interval over seeds and their episodes].",
         markdown(table_rows(results, topic.columns)),
         *(f"![{name.removesuffix('.png')}]({name})" for name in plots),
     ]
     return "\n\n".join(parts)
+
+
+def command(topic: Topic, preset: Preset, inputs: Inputs) -> str:
+    """Return the command that repeats the study, with inputs that are not read by default."""
+    words, usual = [f"pwm study {topic.name} --preset {preset}"], Inputs()
+    if topic.reads_data and inputs.data != usual.data:
+        words.append(f"--data {inputs.data}")
+    if topic.reads_world_model and inputs.world_model != usual.world_model:
+        words.append(f"--world-model {inputs.world_model}")
+    return " ".join(words)
+
+
+def _cost(results: Sequence[Result]) -> str:
+    """Return what the cells took, in minutes, and how busy the machine was."""
+    took = clock(sum(result.seconds for result in results))
+    by_clock = f"{took} by the clock, cells that ran side by side added up"
+    busy = [result.cpu_seconds for result in results if result.cpu_seconds is not None]
+    loads = [result.load for result in results if result.load is not None]
+    if len(busy) < len(results) or not loads:
+        return by_clock
+    used = f"{clock(sum(busy))} (min:s) of processor time"
+    return f"{used}, {by_clock}, at a load average of {min(loads):.1f} to {max(loads):.1f}"
 
 
 def _short(revision: str) -> str:

@@ -57,7 +57,7 @@ class Job:
         """Measure the cell and write its result; leave the traceback of a failure, and raise it."""
         folder = self.out / "work" / self.cell.name
         folder.mkdir(parents=True, exist_ok=True)
-        begin = time.monotonic()
+        begin, processor_begin = time.monotonic(), _processor_seconds()
         try:
             figures = self.study.measure(self.cell.setting, self.cell.seed, self.inputs, folder)
         except Exception:
@@ -71,6 +71,8 @@ class Job:
             date.today().isoformat(),
             git_revision(),
             processor(),
+            _processor_seconds() - processor_begin,
+            os.getloadavg()[0],
         )
         write_atomically(self.result_file, json.dumps(result.to_json(), indent=1))
         self.failure_file.unlink(missing_ok=True)
@@ -91,8 +93,14 @@ def run_study(
 ) -> Outcome:
     """Run what is missing of a study in ``out``; ``PwmError`` when that holds another one.
 
-    Without ``missing`` nothing is run: the outcome is what there is.
+    So it does where a GPU is needed and there is none. Without ``missing`` nothing is run: the
+    outcome is what there is.
     """
+    if missing and preset == "gpu" and not torch.cuda.is_available():
+        raise PwmError(
+            f"study {topic.name}, preset gpu: this machine or this build of torch has no CUDA; "
+            "use --preset quick or full"
+        )
     study = topic.presets[preset]
     RunDirectory(out, f"study {topic.name}, {preset}", study, input_hashes(topic, inputs))
     cells = [Cell(setting, seed) for setting in study.settings() for seed in study.seeds]
@@ -156,6 +164,11 @@ def _prepare() -> None:
     """One thread per cell: the networks are small, and cells run side by side."""
     torch.set_num_threads(1)
     keep_freed_memory()
+
+
+def _processor_seconds() -> float:
+    """Return the processor time of this process and of those it started that have ended."""
+    return sum(os.times()[:4])
 
 
 def processor() -> str:

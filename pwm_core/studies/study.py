@@ -58,6 +58,11 @@ class Result:
     """Commit of the source."""
     machine: str
     """Processor and number of cores."""
+    cpu_seconds: float | None = None
+    """Processor time of the cell, that of programs it started included."""
+    load: float | None = None
+    """The machine's load average over the cell's last minute. Cells measured before these two were
+    kept have neither."""
 
     @property
     def cell(self) -> Cell:

@@ -72,13 +72,14 @@ class StudyVerb:
         plots = chosen.presets[self.preset].draw(results)
         files = {f"{name}.png": plot for name, plot in plots.items()}
         save_plots(files, out)
-        text = generated(chosen, self.preset, results, list(files))
+        text = generated(chosen, self.preset, self.inputs, results, list(files))
         write_atomically(out / "table.md", text + "\n")
         content = json.dumps([result.to_json() for result in results], indent=1)
         write_atomically(out / "results.json", content)
         print_table(f"Study {chosen.name}, {self.preset}", rows, self.json)
         if self.page:
-            print(write_page(chosen, self.preset, results, plots, self.page), file=sys.stderr)
+            page = write_page(chosen, self.preset, self.inputs, results, plots, self.page)
+            print(page, file=sys.stderr)
 
 
 def _listed(chosen: Topic) -> dict[str, str]:

@@ -88,6 +88,29 @@ def test_a_directory_of_another_configuration_is_refused(
         run_study(other, "quick", Inputs(tmp_path), tmp_path / "out", 1)
 
 
+def test_a_cell_is_measured_with_the_processor_time_it_took(
+    tmp_path: Path, counting: ModuleType
+) -> None:
+    result = run_study(counting.TOPIC, "quick", Inputs(tmp_path), tmp_path / "out", 1).results[0]
+    assert result.cpu_seconds is not None
+    assert 0 <= result.cpu_seconds <= result.seconds + 1
+    assert result.load is not None
+
+
+def test_without_a_gpu_the_gpu_preset_shows_what_there_is_but_runs_nothing(
+    tmp_path: Path, counting: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = replace(
+        counting.TOPIC, presets={"quick": counting.Counting(), "gpu": counting.Counting()}
+    )
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    inputs, out = Inputs(tmp_path), tmp_path / "out"
+    with pytest.raises(PwmError, match="counting, preset gpu: this machine or this build of torch"):
+        run_study(both, "gpu", inputs, out, 1)
+    assert not out.exists()
+    assert run_study(both, "gpu", inputs, out, 1, missing=False).results == []
+
+
 def test_inputs_that_are_missing_are_named(tmp_path: Path, counting: ModuleType) -> None:
     topic = replace(counting.TOPIC, reads_world_model=True)
     with pytest.raises(PwmError, match=r"nothing\.safetensors does not exist: study counting"):
