@@ -7,13 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
 from pwm_core.data.behaviours.policy import StoredPolicy
 from pwm_core.data.dataset import DatasetWriter, TaskInfo
-from pwm_core.evaluation.bootstrap import bootstrap_interval
 from pwm_core.finetuning.config import FinetuningConfig
 from pwm_core.finetuning.runner import Finetuning, Proposal, Sources
+from pwm_core.finetuning.trial import judge
 from pwm_core.limits import NOT_NEGATIVE, ONE_OR_MORE
 from pwm_core.tasks import Task
 
@@ -51,10 +49,8 @@ class Policies:
     """What it earned on the robot while it was watched."""
 
     def worse_than(self, other: Policies) -> bool:
-        """Return whether its returns fall below the interval of ``other``'s."""
-        interval = bootstrap_interval([other.returns])
-        low = min(other.returns) if interval is None else interval[0]
-        return float(np.mean(self.returns)) < low
+        """Return whether its returns are too low to be of a policy as good as ``other``."""
+        return not judge(self.returns, other.returns).passed
 
 
 @dataclass(frozen=True)

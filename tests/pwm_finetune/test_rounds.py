@@ -179,10 +179,10 @@ def test_a_good_candidate_becomes_what_the_next_round_goes_on_from(
     watched.close()
 
 
-def test_one_that_earns_less_than_the_interval_before_is_taken_back(
+def test_one_that_earns_less_than_the_policy_before_is_taken_back(
     rig: Rig, watched: Rounds
 ) -> None:
-    earn(watched, CANDIDATE, 501.0, 400.0)
+    earn(watched, CANDIDATE, 481.0, 479.0)
     assert rig.said[-1] == "rolled back"
     until(watched, Phase.GATHERING)
     assert rig.node.acting == TASK

@@ -119,8 +119,8 @@ def test_a_better_candidate_is_what_the_next_round_starts_from(
     assert proposing.running == [start.policy, better]
 
 
-def test_worse_means_below_the_interval() -> None:
+def test_worse_means_that_no_policy_as_good_would_earn_so_little() -> None:
     old = Policies(Path("a"), Path("b"), (100.0, 110.0, 120.0, 130.0))
     assert not replace(old, returns=(112.0, 112.0)).worse_than(old)
-    assert replace(old, returns=(90.0, 95.0)).worse_than(old)
+    assert replace(old, returns=(80.0, 85.0)).worse_than(old)
     assert replace(old, returns=(109.0,)).worse_than(replace(old, returns=(110.0,)))

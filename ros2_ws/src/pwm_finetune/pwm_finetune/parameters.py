@@ -205,7 +205,7 @@ def _declare_trial(node: Node) -> None:
         node,
         "baseline_episodes",
         5,
-        "Last whole episodes of the policy before, whose mean return's interval it must reach.",
+        "Last whole episodes of the policy before, which its returns are held against.",
         integer_range=[IntegerRange(from_value=2, to_value=10_000, step=1)],
     )
     _declare(

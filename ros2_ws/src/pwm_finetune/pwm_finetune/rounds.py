@@ -19,20 +19,20 @@ from typing import Any, Protocol
 
 from pwm_core.errors import PwmError
 from pwm_core.files import write_atomically
+from pwm_core.finetuning.trial import judge
 from pwm_export.bundle import Bundle, BundleError
 from pwm_finetune.data import HELD_OUT, TRAINING, OnlineData
 from pwm_finetune.learner import Basis, Learner, LearnerSettings, Round, log_tail
 from pwm_finetune.rejected import Rejected
 from pwm_finetune.state import Mode, Phase, State
 from pwm_finetune.transitions import Outcome
-from pwm_finetune.trial import judge
 
 REFUSED, WRONG_INPUT = 3, 2
 """Exit statuses of `pwm`: a check refused; the input is wrong and will be the next time."""
 LEAST_CHANGE = 1e-3
 """Root mean square change of actions, in [-1, 1], below which a candidate is the running policy."""
 LEAST_BEFORE = 2
-"""Returns of the running policy that an interval needs."""
+"""Returns of the running policy that a judgement needs."""
 WAITS = "waits"
 NOT_YET = "; the policy before does not act yet: "
 NOT_LOADED = ("unknown policy", "was refused")
@@ -441,7 +441,7 @@ class Rounds:
         state = self.state
         judgement = judge(state.watched, state.before)
         found = f"{judgement.mean:.4g} over {len(state.watched)} episodes"
-        bound = f"{judgement.bound:.4g}, the lower end of the interval before"
+        bound = f"{judgement.bound:.4g}, the least of a policy as good as the one before"
         if not judgement.passed:
             self._reject(f"its mean return, {found}, is below {bound}", trial=judgement.to_json())
             return

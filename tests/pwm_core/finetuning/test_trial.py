@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_ind
+
+from pwm_core.finetuning.trial import ERROR, judge
+
+DRAWS = 4000
+
+
+def taken_back(draw: Callable[[int], np.ndarray], watched: int, before: int) -> float:
+    """Return how often a candidate is taken back that earns as the policy before."""
+    found = [judge(draw(watched).tolist(), draw(before).tolist()).passed for _ in range(DRAWS)]
+    return 1 - float(np.mean(found))
+
+
+@pytest.mark.parametrize("episodes", [(3, 3), (5, 5), (2, 3), (3, 5)])
+def test_a_candidate_that_is_as_good_is_rarely_taken_back(episodes: tuple[int, int]) -> None:
+    """Where nothing but the level decides: returns that spread far more than by ``ALIKE``."""
+    rng = np.random.default_rng(0)
+    found = taken_back(lambda count: rng.normal(700.0, 50.0, count), *episodes)
+    assert found <= ERROR + 3 * math.sqrt(ERROR * (1 - ERROR) / DRAWS)
+
+
+def test_a_policy_that_falls_every_tenth_time_is_taken_back_for_it_one_time_in_four() -> None:
+    rng = np.random.default_rng(0)
+    found = taken_back(lambda count: np.where(rng.random(count) < 0.1, 300.0, 800.0), 5, 5)
+    assert 0.2 < found < 0.3
+
+
+def test_the_bound_is_students_for_two_samples_where_both_vary_alike() -> None:
+    before, shape = [500.0, 480.0, 530.0, 490.0], np.array([-2.0, 0.0, 3.0])
+    bound = judge((400.0 + shape).tolist(), before).bound
+    at = bound - shape.mean() + shape
+    assert ttest_ind(at, before, alternative="less").pvalue == pytest.approx(ERROR / 2)
+    assert not judge((at - 1e-3).tolist(), before).passed
+    assert judge((at + 1e-3).tolist(), before).passed
+
+
+def test_one_failure_counts_where_the_policy_before_was_steady() -> None:
+    assert not judge([501.0, 499.0, 0.0], [500.0, 498.0, 502.0]).passed
+    assert judge([501.0, 499.0, 0.0], [500.0, 0.0, 502.0]).passed
+
+
+def test_one_that_earns_half_is_always_taken_back() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        before, half = rng.normal(700.0, 20.0, 3), rng.normal(350.0, 20.0, 3)
+        assert not judge(half.tolist(), before.tolist()).passed
+
+
+def test_returns_that_never_vary_may_differ_a_little() -> None:
+    before = [0.1 + 0.2] * 5
+    assert judge([0.3] * 3, before).passed
+    assert judge([-0.3] * 3, [-0.3] * 5).passed
+    assert judge([0.299] * 3, before).passed
+    assert not judge([0.29] * 3, before).passed
+
+
+def test_single_returns_are_compared_as_they_are() -> None:
+    assert judge([110.0], [110.0]).passed
+    assert not judge([109.0], [110.0]).passed
+    assert not judge([0.0, 1.0], [110.0]).passed
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize("earned", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_does_not_stay(earned: float) -> None:
+    assert not judge([700.0, earned, 700.0], [700.0, 690.0]).passed
