@@ -15,6 +15,7 @@ TOPICS: dict[str, str] = {
     "horizon-batch": "pwm_core.studies.horizon_batch",
     "regularisation": "pwm_core.studies.regularisation",
     "offline-coverage": "pwm_core.studies.offline_coverage",
+    "multi-task-vs-per-task": "pwm_core.studies.multi_task_vs_per_task",
     "finetune": "pwm_core.studies.finetune",
 }
 """Module of each study, which has it as ``TOPIC``."""

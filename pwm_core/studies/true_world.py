@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ class TrueWorld(FrozenModel, ABC):
 
     def __init__(self, observations: int, actions: int) -> None:
         self.latent, self.actions = observations, actions
-        self.dynamics = nn.Sequential(_Dynamics(self))
+        self.dynamics = nn.Sequential(Step(self))
 
     @abstractmethod
     def next(self, observation: Tensor, action: Tensor) -> Tensor:
@@ -45,10 +45,20 @@ class TrueWorld(FrozenModel, ABC):
         return z.new_ones(z.shape[:-1])
 
 
-class _Dynamics(nn.Module):
-    """A world as the one layer of a network."""
+class Steps(Protocol):
+    """What has a latent and goes on from it."""
 
-    def __init__(self, world: TrueWorld) -> None:
+    latent: int
+
+    def next(self, z: Tensor, action: Tensor, /) -> Tensor:
+        """Return what ``z [..., latent]`` and ``action [..., A]`` lead to, differentiable."""
+        ...
+
+
+class Step(nn.Module):
+    """A world's ``next`` as the one layer of a network; the way back is autograd's."""
+
+    def __init__(self, world: Steps) -> None:
         super().__init__()
         self._world = world
 
@@ -57,23 +67,21 @@ class _Dynamics(nn.Module):
         return self._world.next(pair[..., :latent], pair[..., latent:])
 
 
-class _DynamicsRule(Rule):
-    """The way back is autograd's."""
-
-    def forward(self, layer: _Dynamics, x: Tensor) -> tuple[Tensor, Saved]:
+class _StepRule(Rule):
+    def forward(self, layer: Step, x: Tensor) -> tuple[Tensor, Saved]:
         with torch.enable_grad():
             pair = x.clone().requires_grad_()  # the rollout writes on in the memory of x
             reached = layer(pair)
         return reached.detach(), (pair, reached)
 
     def backward(
-        self, layer: _Dynamics, saved: Saved, gradient: Tensor, learning: bool
+        self, layer: Step, saved: Saved, gradient: Tensor, learning: bool
     ) -> tuple[Tensor, Gradients]:
         pair, reached = saved
         return torch.autograd.grad(reached, pair, gradient)[0], []
 
 
-RULES[_Dynamics] = _DynamicsRule()
+RULES[Step] = _StepRule()
 
 
 @torch.no_grad()

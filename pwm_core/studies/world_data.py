@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from pwm_core.data.dataset import Dataset, DatasetWriter, TaskInfo
+from pwm_core.data.dataset import Dataset, DatasetWriter, EpisodeTable, TaskInfo
 from pwm_core.layout import ActionChannel, ActionLayout, ObservationChannel, ObservationLayout
 from pwm_core.model.config import WorldModelConfig
 from pwm_core.pretraining.loss import LossWeights
@@ -38,7 +40,7 @@ def task_info(name: str, world: AnalyticWorld, steps: int) -> TaskInfo:
 
 
 @torch.no_grad()
-def collect(
+def collect_random(
     name: str, world: AnalyticWorld, path: Path, episodes: int, steps: int, seed: int
 ) -> None:
     """Write ``episodes`` of uniformly random actions, each held for a while, to ``path``."""
@@ -56,9 +58,18 @@ def collect(
         writer.append(name, "random", i, seen[i], action[:, i].numpy(), earned[i])
 
 
-def pretrain(data: Path, out: Path, model: WorldModelConfig, updates: int, seed: int) -> None:
-    """Train ``model`` on ``data`` into ``out`` as ``pwm pretrain`` does."""
-    config = PretrainingConfig(
+def only(dataset: Dataset, episodes: EpisodeTable) -> Dataset:
+    """Return ``dataset`` as if it held ``episodes``, their tasks, and nothing else."""
+    chosen = copy(dataset)
+    chosen.episodes = episodes
+    tasks = {task: dataset.tasks[task] for task in episodes.tasks}
+    chosen.schema = replace(dataset.schema, tasks=tasks)
+    return chosen
+
+
+def recipe(model: WorldModelConfig, updates: int, seed: int) -> PretrainingConfig:
+    """Return how `pwm pretrain` trains ``model`` by default, for so many updates."""
+    return PretrainingConfig(
         model=model,
         weights=LossWeights(),
         updates=updates,
@@ -72,5 +83,9 @@ def pretrain(data: Path, out: Path, model: WorldModelConfig, updates: int, seed:
         held_out=0.1,
         seed=seed,
     )
+
+
+def pretrain(data: Path, out: Path, model: WorldModelConfig, updates: int, seed: int) -> None:
+    """Train ``model`` on ``data`` into ``out`` as ``pwm pretrain`` does."""
     options = PretrainingOptions("cpu", threads=1)
-    Pretraining(Dataset(data), out, config, options).run()
+    Pretraining(Dataset(data), out, recipe(model, updates, seed), options).run()

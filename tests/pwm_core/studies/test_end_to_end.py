@@ -45,6 +45,8 @@ SMALLEST: dict[str, dict[str, Any]] = {
         "updates": 2,
         "episodes": 12,
         "steps": 20,
+        "wandering": 4,
+        "planned": 0,
         "judged": 2,
         "probe_batches": 2,
         "landscape_points": 5,
@@ -67,6 +69,13 @@ SMALLEST: dict[str, dict[str, Any]] = {
         "episodes": 1,
     },
     "horizon-batch": {"pairs": ((1, 8), (2, 8)), "iterations": 1, "episodes": 1},
+    "multi-task-vs-per-task": {
+        "model": WorldModelConfig(latent=16, encoder_width=16, width=16),
+        "updates": 2,
+        "iterations": 1,
+        "batch": 8,
+        "episodes": 1,
+    },
 }
 """Overrides of the quick presets."""
 
