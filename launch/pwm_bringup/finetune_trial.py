@@ -4,7 +4,9 @@
     python -m pwm_bringup.finetune_trial --shift actuator_gain=0.4 --out runs/online_trial
 
 Simulator, policy node and fine-tuning node are the real ones, in lockstep: the simulation waits for
-the policy, and stands while the learner works, so that episodes are counted and not seconds.
+the policy, and stands while the learner works, so that episodes are counted and not seconds. With
+``--real-time`` it adapts by the wall clock instead, the learner at the lowest priority beside it.
+``OUT/trial.json`` keeps everything; ``pwm_bringup.finetune_results`` makes tables of several.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +26,19 @@ import numpy as np
 import rclpy
 from std_msgs.msg import String
 
+from pwm_bringup.finetune_events import Events
+from pwm_bringup.finetune_results import curve, markdown
 from pwm_bringup.nodes import NodeProcess, Value
 from pwm_bringup.processes import RosProcess, leased_domain, stop_all
 from pwm_bringup.session import LATCHED, Session, SessionError, run_lockstep, write_json
 from pwm_core.errors import PwmError
+from pwm_core.run_directory import git_revision
+from pwm_core.studies.runner import processor
 
 SEED = 10_000
 """First seed of the episodes that compare; the robot's own have others."""
-STANDS = ("learning", "exporting")
-"""Phases in which the robot waits for the learner."""
+LEARNS = ("learning", "exporting")
+"""Phases in which the learner works; in lockstep the robot waits for it."""
 ROUND_SECONDS = 3600.0
 
 
@@ -40,54 +47,71 @@ class Trial:
 
     def __init__(self, session: Session, arguments: argparse.Namespace) -> None:
         self.session, self._arguments = session, arguments
+        self.events = Events(session)
         self.states: list[dict[str, Any]] = []
-        self.verdicts: list[dict[str, Any]] = []
         session.create_subscription(String, "finetune_node/state", self._on_state, LATCHED)
-        session.create_subscription(String, "finetune_node/verdict", self._on_verdict, 100)
         self.learning = self.seconds = 0.0
         """Seconds that the learner, and all of the adaptation, took."""
+        self.ticks = {stage: {"ticks": 0, "missed": 0} for stage in ("acting", "learning")}
+        """Of the control loop in real time, without and with a learner beside it."""
 
     def _on_state(self, message: String) -> None:
         self.states.append(json.loads(message.data))
 
-    def _on_verdict(self, message: String) -> None:
-        verdict = json.loads(message.data)
-        self.verdicts.append(verdict)
-        print(f"  round {verdict['round']}: {verdict['verdict']}. {verdict['reason']}", flush=True)
-
-    def returns(self, what: str) -> list[float]:
-        """Return what the acting policy earns in the episodes that compare."""
+    def returns(self, stage: str) -> list[float]:
+        """Return what the acting policy earns in the episodes that compare, in lockstep."""
+        self.events.stage = stage
         task, count = self._arguments.task, self._arguments.episodes
         records = [run_lockstep(self.session, task, "", SEED + n) for n in range(count)]
         found = [float(record["return"]) for record in records]
-        print(f"{what}: {np.mean(found):.1f} ({records[0]['policy']})", flush=True)
+        print(f"{stage}: {np.mean(found):.1f} ({records[0]['policy']})", flush=True)
         return found
+
+    def shift(self) -> None:
+        """Change the robot."""
+        shift = self._arguments.shift
+        self.session.configure("mujoco_bridge", **_shift(shift))
+        self.events.note("shift", shift=shift)
 
     def adapt(self) -> None:
         """Let the robot act and learn until the last round has ended."""
-        self._drive("lockstep")
-        last, begun = self._arguments.rounds, time.monotonic()
-
-        def ended() -> bool:
-            state = self.states[-1] if self.states else {}
-            done = state.get("round", 0) >= last and state.get("phase") == "gathering"
-            return done or state.get("phase") == "failed" or state.get("mode") == "stopped"
-
-        while not ended():
-            self.session.spin_until(lambda: ended() or self._stands, "a round", ROUND_SECONDS)
-            if self._stands:
-                self._drive("paused")
-                paused = time.monotonic()
-                self.session.spin_until(
-                    lambda: ended() or not self._stands, "the learner", ROUND_SECONDS
-                )
-                self.learning += time.monotonic() - paused
-                self._drive("lockstep")
+        begun, self.events.stage = time.monotonic(), "adapting"
+        real_time = self._arguments.real_time
+        if real_time:
+            self.session.configure("policy_node", trigger="clock")
+        self._drive("realtime" if real_time else "lockstep")
+        while not self._ended:
+            learns, since, before = self._learns, time.monotonic(), self._ticks()
+            if not real_time:
+                self._drive("paused" if learns else "lockstep")
+            self._until(not learns)
+            self.learning += time.monotonic() - since if learns else 0.0
+            counts = self.ticks["learning" if learns else "acting"]
+            for name, count in self._ticks().items():
+                counts[name] += count - before[name]
         self.seconds = time.monotonic() - begun
 
+    def _until(self, learns: bool) -> None:
+        """Wait until the learner works, or does not, or all has ended."""
+        what = "the robot's episodes" if learns else "the learner"
+        self.session.spin_until(lambda: self._ended or self._learns == learns, what, ROUND_SECONDS)
+
     @property
-    def _stands(self) -> bool:
-        return bool(self.states) and self.states[-1]["phase"] in STANDS
+    def _ended(self) -> bool:
+        state = self.states[-1] if self.states else {}
+        done = state.get("round", 0) >= self._arguments.rounds and state["phase"] == "gathering"
+        return done or state.get("phase") == "failed" or state.get("mode") == "stopped"
+
+    @property
+    def _learns(self) -> bool:
+        return bool(self.states) and self.states[-1]["phase"] in LEARNS
+
+    def _ticks(self) -> dict[str, int]:
+        """Return ticks and missed ones so far; lockstep has none to miss."""
+        if not self._arguments.real_time:
+            return {"ticks": 0, "missed": 0}
+        policy, _ = self.session.next_diagnostics()
+        return {"ticks": int(policy["ticks"]), "missed": int(policy["missed_ticks"])}
 
     def _drive(self, mode: str) -> None:
         self.session.configure("mujoco_bridge", mode=mode, auto_reset=True, time_limit=True)
@@ -111,6 +135,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
                 session.close()
         rclpy.shutdown()
     write_json(out / "trial.json", record)
+    curve(record).savefig(out / "trial.png", dpi=120)
     return record
 
 
@@ -121,10 +146,9 @@ def _measure(
     domain: int,
     processes: list[RosProcess],
 ) -> dict[str, Any]:
-    session = trial.session
     nominal = trial.returns("nominal")
-    session.configure("mujoco_bridge", **_shift(arguments.shift))
-    shifted = trial.returns("after the shift")
+    trial.shift()
+    shifted = trial.returns("shifted")
     node = NodeProcess("pwm_finetune", "finetune_node", _finetuning(arguments, bundles))
     log = open(arguments.out / "finetune_node.log", "w")  # noqa: SIM115 (ends with the process)
     processes.append(
@@ -132,26 +156,28 @@ def _measure(
     )
     trial.adapt()
     processes.pop().stop()
-    adapted = trial.returns("after adaptation")
-    policy, _ = session.next_diagnostics()
+    adapted = trial.returns("adapted")
     lost, regained = np.mean(nominal) - np.mean(shifted), np.mean(adapted) - np.mean(shifted)
-    state = trial.states[-1]
     return {
         "task": arguments.task,
         "shift": arguments.shift,
         "seed": arguments.seed,
+        "real_time": arguments.real_time,
         "nominal": nominal,
         "shifted": shifted,
         "adapted": adapted,
-        "recovered": float(regained / lost) if lost else None,
-        "episodes": state["trained_on"],
-        "accepted": state["accepted"],
-        "refused": state["refused"],
+        "recovered": float(regained / lost) if lost > 0 else None,
+        "episodes": trial.events.episodes("adapting"),
         "learner_minutes": trial.learning / 60,
         "minutes": trial.seconds / 60,
-        "missed_ticks": policy.get("missed_ticks"),
-        "running": session.status.policy,
-        "verdicts": trial.verdicts,
+        "ticks": trial.ticks,
+        "running": trial.session.status.policy,
+        "state": trial.states[-1],
+        "verdicts": trial.events.verdicts,
+        "events": trial.events.found,
+        "date": date.today().isoformat(),
+        "revision": git_revision(),
+        "machine": processor(),
     }
 
 
@@ -186,7 +212,7 @@ def _finetuning(arguments: argparse.Namespace, bundles: Path) -> dict[str, Value
         "episodes_per_round": arguments.episodes_per_round,
         "watch_episodes": arguments.watch,
         "baseline_episodes": arguments.watch,
-        "learner_niceness": 0,  # the robot stands while it works
+        "learner_niceness": 19 if arguments.real_time else 0,  # else the robot stands meanwhile
     }
     return given | numbers | {"exploration_noise": arguments.noise}
 
@@ -222,6 +248,11 @@ def _arguments() -> argparse.Namespace:
         "--noise", type=float, nargs="+", default=[0.1, 0.2], help="fractions of the action range"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the learner")
+    parser.add_argument(
+        "--real-time",
+        action="store_true",
+        help="adapt by the wall clock, the learner beside the robot, and count the missed ticks",
+    )
     parser.add_argument("--finetune-options", default="")
     return parser.parse_args()
 
@@ -233,9 +264,7 @@ def main() -> int:
     except (PwmError, SessionError) as error:
         print(f"finetune_trial: {error}", file=sys.stderr)
         return 1
-    shown = {k: v for k, v in record.items() if k != "verdicts"}
-    shown |= {k: float(np.mean(record[k])) for k in ("nominal", "shifted", "adapted")}
-    print(json.dumps(shown, indent=1))
+    print(markdown([record]))
     return 0
 
 
