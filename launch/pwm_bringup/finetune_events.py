@@ -14,8 +14,8 @@ from pwm_bringup.session import EVERY_MESSAGE, Session
 
 NOISE = "exploration_noise"
 Event = dict[str, Any]
-"""``what`` is ``shift``, ``verdict``, or ``episode``: with ``stage``, ``return``, largest ``noise``,
-and ``policy``, which is empty where several acted."""
+"""``what`` is ``shift``, ``verdict`` or ``episode``. An episode has ``stage``, ``return``, the
+largest ``noise``, and ``policy``, which is empty where several acted."""
 
 
 class Events:
