@@ -19,6 +19,7 @@ PACKAGES = {
     "pwm_core": "pwm_core",
     "pwm_export": "export",
     "pwm_bringup": "launch/pwm_bringup",
+    "pwm_diagnostics": "ros2_ws/src/pwm_diagnostics/pwm_diagnostics",
     "pwm_finetune": "ros2_ws/src/pwm_finetune/pwm_finetune",
     "pwm_mujoco": "ros2_ws/src/pwm_mujoco/pwm_mujoco",
     "pwm_policy": "ros2_ws/src/pwm_policy/pwm_policy",

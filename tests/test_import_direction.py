@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ROS = {
-    *("launch", "launch_ros", "rclpy", "pwm_interfaces"),
+    *("launch", "launch_ros", "rclpy", "pwm_diagnostics", "pwm_interfaces"),
     *("pwm_bringup", "pwm_finetune", "pwm_mujoco", "pwm_policy"),
 }
 SIMULATORS = {"dm_control", "envpool", "gymnasium", "metaworld", "mujoco"}
@@ -22,6 +22,7 @@ SIMULATORS = {"dm_control", "envpool", "gymnasium", "metaworld", "mujoco"}
 FORBIDDEN = {
     "pwm_core": ROS | {"pwm_export"},
     "export": ROS,
+    "ros2_ws/src/pwm_diagnostics": SIMULATORS | {"onnx", "pwm_core", "pwm_export", "torch"},
     "ros2_ws/src/pwm_policy": SIMULATORS | {"onnx", "pwm_bringup", "pwm_mujoco", "torch"},
     "ros2_ws/src/pwm_finetune": SIMULATORS | {"onnx", "pwm_bringup", "pwm_mujoco", "torch"},
     "ros2_ws/src/pwm_mujoco": {"onnx", "pwm_bringup", "pwm_export", "pwm_policy", "torch"},
