@@ -13,6 +13,8 @@ from filelock import FileLock
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from pwm_core.data.behaviours import Correlated, SamplingMpc
+from pwm_core.data.collect import collect, plan
 from pwm_core.evaluation.episodes import deterministic, run_episodes
 from pwm_core.extraction.config import ExtractionConfig
 from pwm_core.extraction.frozen_model import FrozenModel
@@ -21,7 +23,7 @@ from pwm_core.extraction.learner import Learner
 from pwm_core.extraction.reward import training_reward
 from pwm_core.extraction.runner import Extraction
 from pwm_core.extraction.together import Together
-from pwm_core.model.config import WorldModelConfig
+from pwm_core.model.config import SIZES, WorldModelConfig
 from pwm_core.studies.analytic_worlds import AnalyticWorld, BallAgainstWall, DoublePendulum
 from pwm_core.studies.drawing import panels, selected
 from pwm_core.studies.extracting import begin, encoded, frozen
@@ -29,7 +31,7 @@ from pwm_core.studies.gradient_quality import own_quality
 from pwm_core.studies.mujoco_world import mujoco_world
 from pwm_core.studies.study import Column, Figures, Inputs, Result, Setting, Topic
 from pwm_core.studies.true_world import TrueWorld, true_returns
-from pwm_core.studies.world_data import WORLD_MODEL, collect, pretrain
+from pwm_core.studies.world_data import WORLD_MODEL, collect_random, pretrain
 
 ANALYTIC: dict[str, Callable[[], AnalyticWorld]] = {
     "double-pendulum": DoublePendulum,
@@ -40,32 +42,37 @@ TRUE, MODEL = "true dynamics", "world model"
 
 @dataclass(frozen=True)
 class GroundTruthDynamics:
-    """Worlds with gradients of their own, against world models trained on their data."""
+    """Worlds with gradients of their own, against world models trained on their data.
+
+    Every seed collects data of its own, which both ways of extraction start from.
+    """
 
     analytic: tuple[str, ...] = ("double-pendulum", "ball-against-wall")
-    """Worlds in closed form; a small world model of each is trained on random actions."""
-    mujoco: tuple[str, ...] = ("cartpole-swingup",)
-    """Tasks of MuJoCo that the world model given knows."""
+    """Worlds in closed form."""
+    mujoco: tuple[str, ...] = ("cartpole-swingup", "cheetah-run")
+    """Tasks of MuJoCo: without contacts, and on them."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    iterations: int = 200
+    iterations: int = 150
     batch: int = 64
     horizon: int = 16
-    model: WorldModelConfig = field(
-        default_factory=lambda: WorldModelConfig(latent=64, encoder_width=128, width=128)
-    )
-    """World model of the analytic worlds."""
+    model: WorldModelConfig = field(default_factory=lambda: SIZES["tiny"])
+    """World model of each world."""
     updates: int = 1000
     """Its gradient steps."""
     episodes: int = 300
-    """Its data."""
+    """Episodes of random actions in an analytic world: its data."""
     steps: int = 100
     """Decisions per episode of an analytic world."""
+    wandering: int = 24
+    """Episodes of correlated noise on a task of MuJoCo, ..."""
+    planned: int = 8
+    """... and of disturbed planning on the true dynamics: its data."""
     judged: int = 32
     """Episodes of an analytic world that judge a policy; 10 of a task."""
     probe_batches: int = 16
     """Batches whose gradients are compared, at the untrained actor and at the trained one."""
     landscape_points: int = 401
-    landscape_steps: int = 40
+    landscape_steps: int = 100
     """Decisions over which the landscape's return is summed."""
 
     def settings(self) -> Sequence[Setting]:
@@ -77,9 +84,7 @@ class GroundTruthDynamics:
     def measure(self, setting: Setting, seed: int, inputs: Inputs, folder: Path) -> Figures:
         name = str(setting["world"])
         world: TrueWorld = ANALYTIC[name]() if name in ANALYTIC else mujoco_world(name)
-        if isinstance(world, AnalyticWorld):
-            inputs = self._learned(name, world, seed, folder)
-        extraction = self._extraction(name, seed, inputs, folder)
+        extraction = self._extraction(name, seed, self._learned(name, world, seed, folder), folder)
         if setting["through"] == MODEL:
             model = frozen(extraction)
         else:
@@ -101,13 +106,17 @@ class GroundTruthDynamics:
             "landscape": landscape,
         }
 
-    def _learned(self, name: str, world: AnalyticWorld, seed: int, folder: Path) -> Inputs:
+    def _learned(self, name: str, world: TrueWorld, seed: int, folder: Path) -> Inputs:
         """Return data of ``world`` and a model trained on it; the first cell makes them."""
         shared = folder.parent / f"learned,world={name},seed={seed}"
         data, out = shared / "data", shared / "world_model"
         with FileLock(f"{shared}.lock"):
             if not (out / WORLD_MODEL).is_file():
-                collect(name, world, data, self.episodes, self.steps, seed)
+                if isinstance(world, AnalyticWorld):
+                    collect_random(name, world, data, self.episodes, self.steps, seed)
+                else:
+                    mixed = (Correlated(), self.wandering), (SamplingMpc(0.4), self.planned)
+                    collect(plan([name], mixed, seed), data, workers=1)
                 pretrain(data, out, self.model, self.updates, seed)
         return Inputs(data, out / WORLD_MODEL)
 
@@ -161,7 +170,10 @@ class GroundTruthDynamics:
         for _ in range(self.landscape_steps):
             pair = torch.cat([z, torch.nn.functional.pad(action, (0, spare))], 1)[None]
             total += model.reward(pair)[0]
-            z = output(model.dynamics, pair)[0]
+            if isinstance(model, TrueWorld):  # whose network would prepare for a way back
+                z = model.next(z, action)
+            else:
+                z = output(model.dynamics, pair)[0]
         return total.tolist()
 
     def _returns(
@@ -207,7 +219,8 @@ TOPIC = Topic(
     "Is a regularised world model a better landscape for first-order extraction than the true "
     "dynamics? The same extractor works through both: a double pendulum and a ball against a wall "
     "in closed form (the paper's teaching cases), and MuJoCo through its own derivatives "
-    "(`mjd_transitionFD`). Policies are judged in the true world.",
+    "(`mjd_transitionFD`), without contacts and with them. Every world has a model of its own, "
+    "trained on its own data. Policies are judged in the true world.",
     (
         Column("return", "return in the true world"),
         Column("signal_to_noise_before", "signal to noise, untrained actor"),
@@ -218,14 +231,23 @@ TOPIC = Topic(
     {
         "quick": GroundTruthDynamics(),
         "full": GroundTruthDynamics(
-            mujoco=("cartpole-swingup", "cheetah-run"),
             seeds=(0, 1, 2, 3, 4),
             iterations=1000,
             updates=5000,
             episodes=1000,
+            wandering=100,
+            planned=100,
             probe_batches=64,
         ),
+        "gpu": GroundTruthDynamics(
+            seeds=(0, 1, 2, 3, 4),
+            iterations=5000,
+            model=SIZES["5M"],
+            updates=20_000,
+            episodes=5000,
+            wandering=500,
+            planned=200,
+            probe_batches=128,
+        ),
     },
-    reads_data=True,
-    reads_world_model=True,
 )

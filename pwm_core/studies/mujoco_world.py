@@ -33,7 +33,7 @@ class MujocoStep(torch.autograd.Function):
     def forward(
         ctx: Any, state: Tensor, control: Tensor, model: mujoco.MjModel, substeps: int
     ) -> Tensor:
-        data, size = mujoco.MjData(model), 2 * model.nv
+        data, size, wanted = mujoco.MjData(model), 2 * model.nv, any(ctx.needs_input_grad)
         smooth = copy(model)
         if smooth.opt.integrator == mujoco.mjtIntegrator.mjINT_RK4:
             smooth.opt.integrator = mujoco.mjtIntegrator.mjINT_EULER
@@ -45,10 +45,11 @@ class MujocoStep(torch.autograd.Function):
             data.qpos[:], data.qvel[:], data.ctrl[:] = s[: model.nq], s[model.nq :], u
             total = np.eye(size, size + model.nu)
             for _ in range(substeps):
-                mujoco.mjd_transitionFD(smooth, data, PERTURBATION, True, a, b, None, None)
+                if wanted:
+                    mujoco.mjd_transitionFD(smooth, data, PERTURBATION, True, a, b, None, None)
+                    total = a @ total
+                    total[:, size:] += b
                 mujoco.mj_step(model, data)
-                total = a @ total
-                total[:, size:] += b
             reached[row], slope[row] = np.concatenate([data.qpos, data.qvel]), total
         ctx.slope = torch.from_numpy(slope).to(state.dtype)
         return torch.from_numpy(reached).to(state.dtype)

@@ -87,5 +87,5 @@ def recipe(model: WorldModelConfig, updates: int, seed: int) -> PretrainingConfi
 
 def pretrain(data: Path, out: Path, model: WorldModelConfig, updates: int, seed: int) -> None:
     """Train ``model`` on ``data`` into ``out`` as ``pwm pretrain`` does."""
-    options = PretrainingOptions("cpu", threads=1)
+    options = PretrainingOptions(threads=1)
     Pretraining(Dataset(data), out, recipe(model, updates, seed), options).run()
