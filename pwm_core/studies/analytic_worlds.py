@@ -49,7 +49,7 @@ class DoublePendulum(AnalyticWorld):
         hanging = self.observed(torch.zeros(1, 2), torch.zeros(1, 2)).expand(len(places), -1)
         return hanging, (2 * places - 1)[:, None].expand(-1, 2)
 
-    line_name = "torque held at both joints (from −1 to 1)"
+    line_name = "torque held at both joints, of the largest"
 
     def observed(self, angle: Tensor, velocity: Tensor) -> Tensor:
         """Return observations of ``angle [..., 2]`` rad and ``velocity [..., 2]`` rad/s."""
@@ -118,7 +118,7 @@ class BallAgainstWall(AnalyticWorld):
         begin = torch.tensor([-2.0, 0.2]).expand(len(places), -1)
         return torch.cat([begin, throw], -1), torch.zeros(len(places), 2)
 
-    line_name = "angle of the throw (from 0 to 90°)"
+    line_name, line_ends = "angle of the throw (°)", (0.0, 90.0)
 
     def next(self, observation: Tensor, action: Tensor) -> Tensor:
         x, y, vx, vy = observation.unbind(-1)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -83,7 +84,7 @@ class GroundTruthDynamics:
 
     def measure(self, setting: Setting, seed: int, inputs: Inputs, folder: Path) -> Figures:
         name = str(setting["world"])
-        world: TrueWorld = ANALYTIC[name]() if name in ANALYTIC else mujoco_world(name)
+        world = true_world(name)
         extraction = self._extraction(name, seed, self._learned(name, world, seed, folder), folder)
         if setting["through"] == MODEL:
             model = frozen(extraction)
@@ -190,17 +191,33 @@ class GroundTruthDynamics:
 
     def draw(self, results: Sequence[Result]) -> Mapping[str, Figure]:
         worlds = (*self.analytic, *self.mujoco)
-        figure, axes = panels(2 * len(worlds), 2)
-        for row, world in enumerate(worlds):
-            of_world = ANALYTIC[world]() if world in ANALYTIC else mujoco_world(world)
-            for axis, through in zip(axes[2 * row : 2 * row + 2], (TRUE, MODEL), strict=True):
-                for result in selected(results, world=world, through=through):
-                    heights = result.figures["landscape"]
-                    axis.plot(np.linspace(0, 1, len(heights)), heights, lw=0.9)
-                axis.set_title(f"{world}, {through}", fontsize=9)
-                axis.set_xlabel(of_world.line_name, fontsize=8)
-                axis.set_ylabel(f"return of {self.landscape_steps} decisions", fontsize=8)
+        figure, axes = panels(len(worlds), 2)
+        for axis, name in zip(axes, worlds, strict=True):
+            self._draw_landscapes(axis, name, selected(results, world=name))
         return {"landscapes": figure}
+
+    def _draw_landscapes(self, axis: Axes, name: str, results: Sequence[Result]) -> None:
+        """Draw the true landscape, which seeds share, and that of every seed's model."""
+        world = true_world(name)
+        true, learned = selected(results, through=TRUE)[:1], selected(results, through=MODEL)
+        for result in (*true, *learned):
+            heights, own = result.figures["landscape"], result in true
+            axis.plot(
+                np.linspace(*world.line_ends, len(heights)),
+                heights,
+                color="black" if own else f"C{result.seed}",
+                lw=1.2 if own else 0.8,
+                label=TRUE if own else f"{MODEL}, seed {result.seed}",
+            )
+        axis.set_title(name, fontsize=10)
+        axis.set_xlabel(world.line_name)
+        axis.set_ylabel(f"return of {self.landscape_steps} decisions")
+        axis.legend(fontsize=7)
+
+
+def true_world(name: str) -> TrueWorld:
+    """Return the world called ``name``, in closed form or of MuJoCo."""
+    return ANALYTIC[name]() if name in ANALYTIC else mujoco_world(name)
 
 
 def wiggles(heights: Sequence[float]) -> float:

@@ -64,7 +64,7 @@ class MujocoStep(torch.autograd.Function):
 class MujocoWorld(TrueWorld):
     """A task of one body whose observation says all of its state that matters."""
 
-    line_name = "command held by every actuator (from −1 to 1)"
+    line_name = "command held by every actuator"
 
     def __init__(self, task: str) -> None:
         self.task = get_task(task)

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from matplotlib.figure import Figure
 
 from pwm_core.data.behaviours import Behaviour, Correlated, SamplingMpc
 from pwm_core.data.collect import collect, plan
+from pwm_core.data.dataset import Dataset, DatasetWriter
 from pwm_core.extraction.config import ExtractionConfig
 from pwm_core.extraction.diagnosis import exploited
 from pwm_core.model.config import SIZES, WorldModelConfig
@@ -37,25 +39,32 @@ class OfflineCoverage:
 
     task: str = "cartpole-swingup"
     qualities: tuple[str, ...] = ("random", "mixed", "expert")
-    amounts: tuple[int, ...] = (12, 48)
+    amounts: tuple[int, ...] = (6, 24, 96)
     """Episodes of a dataset."""
+    most_planned: int = 24
+    """Largest dataset with planned episodes in it, which take long."""
     model: WorldModelConfig = field(default_factory=lambda: SIZES["tiny"])
     updates: int = 1000
     """Gradient steps of a world model."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    iterations: int = 200
+    iterations: int = 150
     """Actor updates."""
     episodes: int = 10
     """Real episodes of each policy."""
 
     def settings(self) -> Sequence[Setting]:
-        return [{"data": q, "episodes": amount} for q in self.qualities for amount in self.amounts]
+        return [
+            {"data": quality, "episodes": amount}
+            for quality in self.qualities
+            for amount in self.amounts
+            if amount <= self.most_planned or quality == "random"
+        ]
 
     def measure(self, setting: Setting, seed: int, inputs: Inputs, folder: Path) -> Figures:
         data, out = folder / "data", folder / "world_model"
         behaviours = QUALITIES[str(setting["data"])]
         share = int(setting["episodes"]) // len(behaviours)
-        collect(plan([self.task], [(b, share) for b in behaviours], seed), data, workers=1)
+        self._gather(behaviours, share, seed, data)
         if not (out / WORLD_MODEL).is_file():
             pretrain(data, out, self.model, self.updates, seed)
         config = ExtractionConfig(iterations=self.iterations, seed=seed)
@@ -69,6 +78,22 @@ class OfflineCoverage:
             "refused": 100.0 * (too_poor(known, self.task) is not None),
             "reward_error": 100 * known["tasks"][self.task]["reward_error"],
         }
+
+    def _gather(self, behaviours: Sequence[Behaviour], share: int, seed: int, data: Path) -> None:
+        """Write ``share`` episodes of each of ``behaviours`` to ``data``.
+
+        Cells of one seed share what they collect: the first ones do it, and others add to it.
+        """
+        found = []
+        for behaviour in behaviours:
+            shared = data.parents[1] / f"collected,{behaviour.name},seed={seed}"
+            with FileLock(f"{shared}.lock"):
+                collect(plan([self.task], [(behaviour, share)], seed), shared, workers=1)
+                pool = Dataset(shared)
+                found += [pool.trajectory(episode) for episode in pool.episodes[:share]]
+        writer = DatasetWriter(data, pool.tasks.values())
+        if missing := found[len(writer.episodes) :]:
+            writer.extend(missing)
 
     def draw(self, results: Sequence[Result]) -> Mapping[str, Figure]:
         figure, (returns, errors) = panels(2, 2)
@@ -102,7 +127,20 @@ TOPIC = Topic(
     {
         "quick": OfflineCoverage(),
         "full": OfflineCoverage(
-            amounts=(12, 48, 99, 300, 999), updates=4000, iterations=1000, seeds=(0, 1, 2, 3, 4)
+            amounts=(12, 48, 99, 300, 999),
+            most_planned=999,
+            updates=4000,
+            iterations=1000,
+            seeds=(0, 1, 2, 3, 4),
+        ),
+        "gpu": OfflineCoverage(
+            amounts=(12, 48, 99, 300, 999),
+            most_planned=999,
+            model=SIZES["5M"],
+            updates=20_000,
+            iterations=5000,
+            episodes=50,
+            seeds=(0, 1, 2, 3, 4),
         ),
     },
 )

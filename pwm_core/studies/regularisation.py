@@ -24,6 +24,18 @@ from pwm_core.studies.study import Column, Figures, Inputs, Result, Setting, Top
 from pwm_core.studies.table import by_setting, estimate
 from pwm_core.studies.world_data import WORLD_MODEL, pretrain
 
+Choice = tuple[str, int, float]
+"""Layer, and SimNorm's group and temperature, which no other layer has."""
+OTHERS: tuple[Choice, ...] = (
+    ("relu", 8, 1.0),
+    ("mish", 8, 1.0),
+    ("layernorm", 8, 1.0),
+    ("spectral", 8, 1.0),
+)
+MANY: tuple[Choice, ...] = (
+    *OTHERS,
+    *(("simnorm", g, t) for g in (4, 8, 16, 32) for t in (0.25, 0.5, 1.0, 2.0, 4.0)),
+)
 NEIGHBOUR = 0.01
 """Distance of neighbouring observations in standard deviations of each entry."""
 
@@ -33,24 +45,20 @@ class Regularisation:
     """World models that differ in the last layer of encoder and dynamics only."""
 
     task: str = "cartpole-swingup"
-    choices: tuple[tuple[str, int, float], ...] = (
-        ("relu", 8, 1.0),
-        ("mish", 8, 1.0),
-        ("layernorm", 8, 1.0),
-        ("spectral", 8, 1.0),
+    choices: tuple[Choice, ...] = (
+        *OTHERS,
         ("simnorm", 4, 1.0),
         ("simnorm", 8, 1.0),
         ("simnorm", 32, 1.0),
         ("simnorm", 8, 0.5),
         ("simnorm", 8, 2.0),
     )
-    """Layer, and SimNorm's group and temperature, which no other layer has."""
     model: WorldModelConfig = field(default_factory=lambda: SIZES["tiny"])
     """All else of the world model."""
     updates: int = 1000
     """Gradient steps of a world model."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    iterations: int = 200
+    iterations: int = 150
     """Actor updates."""
     episodes: int = 10
     """Real episodes of each policy."""
@@ -113,7 +121,7 @@ class Regularisation:
         return {"return": figure}
 
 
-def _name(choice: tuple[str, int, float]) -> str:
+def _name(choice: Choice) -> str:
     layer, group, temperature = choice
     return f"simnorm of {group} at {temperature:g}" if layer == "simnorm" else layer
 
@@ -165,17 +173,19 @@ TOPIC = Topic(
     {
         "quick": Regularisation(),
         "full": Regularisation(
-            choices=(
-                ("relu", 8, 1.0),
-                ("mish", 8, 1.0),
-                ("layernorm", 8, 1.0),
-                ("spectral", 8, 1.0),
-                *(("simnorm", g, t) for g in (4, 8, 16, 32) for t in (0.25, 0.5, 1.0, 2.0, 4.0)),
-            ),
+            choices=MANY,
             updates=4000,
             seeds=(0, 1, 2, 3, 4),
             iterations=1000,
             probe_batches=64,
+        ),
+        "gpu": Regularisation(
+            choices=MANY,
+            model=SIZES["5M"],
+            updates=20_000,
+            seeds=(0, 1, 2, 3, 4),
+            iterations=5000,
+            probe_batches=256,
         ),
     },
     reads_data=True,

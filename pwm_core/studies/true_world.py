@@ -18,6 +18,8 @@ class TrueWorld(FrozenModel, ABC):
 
     line_name: str
     """What :meth:`line` varies."""
+    line_ends: tuple[float, float] = -1.0, 1.0
+    """What that is at places 0 and 1."""
 
     def __init__(self, observations: int, actions: int) -> None:
         self.latent, self.actions = observations, actions

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from pwm_core.data.dataset import Dataset
 from pwm_core.model.config import WorldModelConfig
+from pwm_core.studies.offline_coverage import QUALITIES, OfflineCoverage
 from pwm_core.studies.runner import run_study
 from pwm_core.studies.study import Inputs
 from pwm_core.studies.table import table_rows
@@ -123,3 +125,18 @@ def test_the_smallest_scale_runs_from_cells_to_plots(
     for plot in study.draw(outcome.results).values():
         plot.savefig(tmp_path / "plot.png", dpi=30)
         assert (tmp_path / "plot.png").stat().st_size > 0
+
+
+def test_cells_of_a_seed_share_what_they_collect_and_an_interrupted_one_goes_on(
+    tmp_path: Path,
+) -> None:
+    study = OfflineCoverage()
+    behaviours = QUALITIES["random"]
+    for cell, share in (("few", 2), ("many", 4), ("many", 4)):
+        study._gather(behaviours, share, 7, tmp_path / cell / "data")
+    few, many = (Dataset(tmp_path / cell / "data") for cell in ("few", "many"))
+    assert [episode.checksum for episode in few.episodes] == [
+        episode.checksum for episode in many.episodes[:2]
+    ]
+    assert len(many.episodes) == 4
+    assert len(Dataset(tmp_path / "collected,correlated,seed=7").episodes) == 4
