@@ -61,11 +61,16 @@ class _UntilFinished(BaseCallback):
         return len(finished) < self._episodes
 
 
+def untrained(task: Task, environment: RecordedEnvironment, seed: int) -> SAC:
+    """Return SAC with its own settings and the task's discount."""
+    return SAC("MlpPolicy", environment, gamma=task.discount, seed=seed, device="cpu")
+
+
 def train(task: Task, episodes: int, seed: int) -> list[Trajectory]:
     """Return the first ``episodes`` of a training from scratch."""
     torch.set_num_threads(1)  # data must not depend on the number of cores
     environment = RecordedEnvironment(task, seed)
-    agent = SAC("MlpPolicy", environment, gamma=task.discount, seed=seed, device="cpu")
+    agent = untrained(task, environment, seed)
     with ProgressDisplay(f"sac {task.name}", episodes, "episodes") as progress:
         until = _UntilFinished(environment, episodes, progress)
         agent.learn(episodes * task.episode_steps, until)
