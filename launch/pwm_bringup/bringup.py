@@ -64,9 +64,9 @@ class Bringup(Launch):
     """Arguments of a robot and of a simulated one."""
 
     policy: str = ""
-    """Policy to start with; empty: the first one for the task."""
+    """Policy to start with; empty: the one called like the task, else the only one for it."""
     task: str = ""
-    """Task to start for when no policy is named; empty: any."""
+    """Task to start for when no policy is named; empty: any, with only one policy."""
     autostart: bool = True
     """Configure and activate the policy node; else an operator does (`ros2 lifecycle set`)."""
     respawn: bool = True

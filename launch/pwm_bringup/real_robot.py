@@ -57,9 +57,9 @@ class RealRobot(Bringup):
     parameter file's, or any."""
     limits_file: Path | None = None
     """YAML file of limits narrower than the bundle's; empty: the parameter file's, or none."""
-    latch_directory: Path | None = None
-    """Directory where a latched emergency stop outlives the policy node, until it is released;
-    empty: the parameter file's, ~/.ros/emergency_stops."""
+    state_directory: Path | None = None
+    """Directory where a latched emergency stop and the acting policy's name outlive the policy
+    node; empty: the parameter file's, ~/.ros/policy_node."""
     dry_run: bool = False
     """Publish commands only below shadow/, so that nothing moves."""
 
@@ -83,7 +83,7 @@ class RealRobot(Bringup):
             "joint_names_file": absolute(self.joint_names_file) if self.joint_names_file else None,
             "rate": self.rate,
             "limits_file": absolute(self.limits_file) if self.limits_file else None,
-            "latch_directory": absolute(self.latch_directory) if self.latch_directory else None,
+            "state_directory": absolute(self.state_directory) if self.state_directory else None,
             "dry_run": self.dry_run,  # true if the parameter file or this says so
         }
         return given | {name: value for name, value in said.items() if value}

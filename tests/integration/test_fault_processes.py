@@ -97,14 +97,14 @@ def test_a_latched_stop_outlives_a_killed_policy_node(
     make_bundle("upright")
     start_bridge(mode="realtime")
     directory = tmp_path / "stops"
-    policy = start_policy(latch_directory=str(directory))
+    policy = start_policy(state_directory=str(directory))
     until(lambda: actions and not actions[-1].safe, "the policy's actions")
     assert stop(True) == "emergency stop latched"
     until(lambda: actions[-1].safe, "the safe action")
     os.kill(policy.pid, signal.SIGKILL)
     assert policy.wait(timeout=30) == -signal.SIGKILL
     said, since = len(actions), time.monotonic()
-    policy = start_policy(latch_directory=str(directory))
+    policy = start_policy(state_directory=str(directory))
     until(lambda: len(actions) > said + 5, "the new node's actions")
     reaction("policy node killed while stopped, and started again", "the safe action", since)
     assert any("it was before this start" in line for line in policy.tail)
@@ -113,7 +113,7 @@ def test_a_latched_stop_outlives_a_killed_policy_node(
     assert session.status.emergency_stop
     assert stop(False) == "emergency stop released"
     until(lambda: not actions[-1].safe, "the policy's actions again")
-    assert not list(directory.iterdir())
+    assert not list(directory.glob("*.stop"))
 
 
 def test_a_stop_that_cannot_be_kept_acts_and_says_so(
@@ -122,10 +122,10 @@ def test_a_stop_that_cannot_be_kept_acts_and_says_so(
     from std_srvs.srv import SetBool
 
     make_bundle("upright")
-    policy = start_policy(latch_directory="/proc/nowhere")
+    policy = start_policy(state_directory="/proc/nowhere")
     observe([0.1, 1.0, 0.0, 0.0, 0.0])
     until(lambda: actions and not actions[-1].safe, "the policy's actions")
-    assert any("an emergency stop would end with this node" in line for line in policy.tail)
+    assert any("would end with this node: /proc/nowhere" in line for line in policy.tail)
     answer = ask(SetBool, "policy_node/emergency_stop", data=True)
     assert answer.success
     assert "a new policy node would not know of it: /proc/nowhere" in answer.message

@@ -143,12 +143,14 @@ def test_bad_observations_are_ignored_and_counted(
         ([0.1, 1.0], LAYOUT.hash()),
         (good, "0123456789abcdef"),
     ):
+        counted = figure(session, "refused_inputs")
         observe(data, layout_hash)
+        # A safe action alone may come of a machine too busy to publish anything for a while.
+        until(lambda counted=counted: figure(session, "refused_inputs") > counted, "the count")
         until(lambda: actions[-1].safe, "the safe action after the time-out")
         observe(good)
         until(lambda: not actions[-1].safe, "actions again")
-    until(lambda: figure(session, "refused_inputs") >= 3, "the count")
-    assert figure(session, "stale_inputs") > 0
+    until(lambda: figure(session, "stale_inputs") > 0, "the count of decisions without one")
     assert all(math.isfinite(value) for action in actions for value in action.values)
 
 

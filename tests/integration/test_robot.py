@@ -20,10 +20,11 @@ from pathlib import Path
 from pwm_bringup.robot import Robot
 robot = Robot(
     policy_dir=Path(sys.argv[1]),
+    policy="swing",
     trusted_bundles=Path(sys.argv[2]),
     namespace="robot1",
     joints=("slider",),
-    latch_directory=Path(sys.argv[1]).parent / "stops",
+    state_directory=Path(sys.argv[1]).parent / "stops",
     dry_run=True,
 )
 sys.exit(robot.run())
@@ -129,6 +130,33 @@ def test_one_that_dies_while_stopped_is_started_again_stopped(robot, states, unt
     os.kill(policy_node(robot), signal.SIGKILL)
     until(lambda: states[-1].reason == "activated swing", "the second policy node")
     assert states[-1].emergency_stop
+
+
+def test_a_node_that_replaces_a_dead_one_goes_on_with_what_acted(
+    robot, states, bundles, ask, until
+) -> None:
+    from pwm_interfaces.srv import SwapPolicy
+
+    acting = next((bundles.parent / "stops").glob("*.acting"))
+    assert "swing" in acting.read_text()
+    assert ask(SwapPolicy, "robot1/policy_node/swap_policy", name="upright").success
+    os.kill(policy_node(robot), signal.SIGKILL)
+    until(lambda: states[-1].reason == "activated upright", "the second policy node")
+    bundles.joinpath("upright.onnx").unlink()
+    os.kill(policy_node(robot), signal.SIGKILL)
+    expected = "cannot configure: unknown policy 'upright': the policies are swing; upright acted"
+    until(lambda: states[-1].reason.startswith(expected), "the third policy node's refusal")
+    assert states[-1].state == "unconfigured"
+    robot.send_signal(signal.SIGINT)
+    robot.communicate(timeout=60)
+    assert acting.exists(), "nothing has been decided"
+
+
+def test_a_node_that_was_told_to_end_leaves_no_policy_to_go_on_with(robot, states, bundles) -> None:
+    assert list((bundles.parent / "stops").glob("*.acting"))
+    robot.send_signal(signal.SIGTERM)
+    robot.communicate(timeout=60)
+    assert not list((bundles.parent / "stops").iterdir())
 
 
 def test_a_tampered_bundle_is_neither_loaded_nor_swapped_in(

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -408,6 +410,64 @@ def test_a_joint_that_does_not_follow_stops_the_robot_where_it_is(
     stopped = actions[-1].sequence
     assert ask(SetBool, "policy_node/emergency_stop", data=False).success
     until(lambda: not actions[-1].safe and actions[-1].sequence > stopped, "actions again")
+
+
+@pytest.mark.parametrize(
+    ("told", "state", "last"),
+    [("deactivate", "deactivating", "inactive"), ("SIGTERM", "shuttingdown", "finalized")],
+)
+def test_the_node_answers_while_the_robot_lands(
+    make_bundle, start_on_sensors, robot, until, session, actions, told, state, last
+) -> None:
+    """The way to the safe action takes 12 s here; what is asked needs discovery first."""
+    from lifecycle_msgs.msg import Transition
+    from lifecycle_msgs.srv import ChangeState, GetState
+    from pwm_interfaces.srv import ListPolicies
+    from std_srvs.srv import SetBool
+
+    make_bundle("policy", (-20.0, 0, 0, 0, 0), **careful_arm())
+    node = start_on_sensors()
+    robot("joint_states", joint_state)  # of a joint that never moves
+    asked = {
+        name: session.create_client(kind, f"policy_node/{name}")
+        for name, kind in (
+            ("change_state", ChangeState),
+            ("get_state", GetState),
+            ("list_policies", ListPolicies),
+            ("emergency_stop", SetBool),
+        )
+    }
+    until(lambda: all(client.service_is_ready() for client in asked.values()), "services")
+    until(lambda: sum(not action.safe for action in actions) > 5, "actions")
+    if told == "SIGTERM":
+        node._process.send_signal(signal.SIGTERM)
+    else:
+        deactivate = Transition(id=Transition.TRANSITION_DEACTIVATE)
+        transition = asked["change_state"].call_async(ChangeState.Request(transition=deactivate))
+    until(lambda: session.status.state == state, "the landing")
+    assert session.status.reason.startswith("moving to the safe action takes 1")
+    answers = [
+        asked["emergency_stop"].call_async(SetBool.Request(data=True)),
+        asked["list_policies"].call_async(ListPolicies.Request()),
+        asked["get_state"].call_async(GetState.Request()),
+    ]
+    until(lambda: all(answer.done() for answer in answers), "answers")
+    stop, listed, found = [answer.result() for answer in answers]
+    assert (stop.message, listed.active) == ("emergency stop latched", "policy")
+    assert found.current_state.label == state, "it answered while it landed"
+    until(lambda: session.status.state == last, "the end of the landing")
+    assert session.status.emergency_stop
+    until(lambda: actions[-1].values[0] == 0.0, "the safe action")
+    steps = [abs(b.values[0] - a.values[0]) for a, b in itertools.pairwise(actions)]
+    gaps = [b.sequence - a.sequence for a, b in itertools.pairwise(actions)]
+    assert SLOW.rate is not None
+    allowed = SLOW.rate * TASK.control_step
+    assert all(s <= gap * allowed + 1e-9 for s, gap in zip(steps, gaps, strict=True))
+    if told == "SIGTERM":
+        assert node.wait(timeout=30) == 0
+    else:
+        until(transition.done, "the transition")
+        assert transition.result().success
 
 
 def test_following_errors_of_efforts_are_refused(

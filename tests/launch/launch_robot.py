@@ -30,8 +30,9 @@ def generate_test_description() -> LaunchDescription:
     launch_file = [FindPackageShare("pwm_bringup"), "/launch/robot.launch.py"]
     arguments = {
         "policy_dir": LaunchConfiguration("policy_dir"),
+        "task": "cartpole-balance",
         "joints": "slider",
-        "latch_directory": tempfile.mkdtemp(),  # nothing of a stop before this test
+        "state_directory": tempfile.mkdtemp(),  # nothing of a stop before this test
         "dry_run": "true",
     }
     return LaunchDescription(

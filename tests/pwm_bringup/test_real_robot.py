@@ -47,7 +47,7 @@ def test_what_is_not_said_is_left_to_the_parameter_file(tmp_path: Path) -> None:
         ("rate", 50.0, 50.0),
         ("dry_run", True, True),
         ("limits_file", Path("/etc/limits.yaml"), "/etc/limits.yaml"),
-        ("latch_directory", Path("/var/lib/stops"), "/var/lib/stops"),
+        ("state_directory", Path("/var/lib/stops"), "/var/lib/stops"),
         ("trusted_bundles", Path("/etc/trusted.sha256"), "/etc/trusted.sha256"),
         ("autostart", False, False),
     ],

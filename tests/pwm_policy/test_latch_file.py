@@ -17,7 +17,7 @@ def test_a_stop_is_found_by_the_next_process_until_it_is_removed(tmp_path: Path)
     assert (of(directory).prepare(), of(directory).found()) == ("", "")
     assert of(directory).write() == ""
     assert (of(directory).prepare(), of(directory).write()) == ("", ""), "a second time"
-    assert str(directory / "7.robot1.policy_node") in of(directory).found()
+    assert str(directory / "7.robot1.policy_node.stop") in of(directory).found()
     assert of(directory).remove() == ""
     assert of(directory).found() == ""
     assert of(directory).remove() == ""
@@ -31,7 +31,7 @@ def test_each_node_of_each_domain_has_its_own(tmp_path: Path) -> None:
 
 
 def test_a_file_that_was_cut_short_is_a_stop(tmp_path: Path) -> None:
-    (tmp_path / "7.robot1.policy_node").touch()
+    (tmp_path / "7.robot1.policy_node.stop").touch()
     assert of(tmp_path).found()
 
 
@@ -44,14 +44,14 @@ def test_home_and_variables_are_replaced(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("STOPS", "stops")
     assert LatchFile.of("~/$STOPS", 0, "/policy_node").write() == ""
-    assert (tmp_path / "stops" / "0.policy_node").exists()
+    assert (tmp_path / "stops" / "0.policy_node.stop").exists()
 
 
 def test_a_directory_that_takes_nothing_is_told_and_holds_no_stop() -> None:
     latch = of(Path("/proc/nowhere"))
     assert latch.found() == ""
     for objection in (latch.prepare(), latch.write()):
-        assert objection.startswith("/proc/nowhere/7.robot1.policy_node cannot be ")
+        assert objection.startswith("/proc/nowhere/7.robot1.policy_node.stop cannot be ")
     assert latch.remove() == ""
 
 

@@ -625,6 +625,19 @@ def test_a_joint_that_does_not_follow_is_held_where_it_is(start, right: Bundle) 
     assert len(rig.lost) == 2
 
 
+def test_a_joint_is_looked_after_while_the_robot_lands(start, right: Bundle) -> None:
+    rig = start(right, following=(0.05, 0.1), rate=0.25, interpretation="position", gear=1.0)
+    move(rig, lambda command: min(command, -0.8))  # blocked on its way to 0
+    rig.measure(-0.9)
+    rig.put(1)
+    rig.wait(lambda c: c.sequence == 1)
+    rig.loop.stop()
+    assert rig.lost
+    assert rig.emergency_stop.latched
+    assert rig.commands[-1].values == pytest.approx([-0.8]), "held where it is found"
+    assert not rig.loop.short_of_safe
+
+
 def test_a_joint_that_follows_is_left_alone(start, right: Bundle) -> None:
     rig = start(right, "clock", following=(0.3, 10.0), **POSITION)
     move(rig, lambda command: -2.0 * command + 0.5)

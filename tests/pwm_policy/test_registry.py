@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pwm_policy.registry import PolicyError, PolicyRegistry
+from pwm_policy.registry import Acting, PolicyError, PolicyRegistry
 
 
 @pytest.fixture
@@ -38,7 +38,6 @@ def test_a_bad_bundle_does_not_stop_the_others(registry: PolicyRegistry) -> None
         ("upright", "cartpole-swingup", "upright"),
         ("", "cartpole-swingup", "swing"),
         ("", "cartpole-balance", "upright"),
-        ("", "", "swing"),
     ],
 )
 def test_choice_of_the_first_policy(
@@ -46,6 +45,31 @@ def test_choice_of_the_first_policy(
 ) -> None:
     registry.scan()
     assert registry.select(name, task) == chosen
+
+
+def test_of_several_policies_one_must_be_asked_for(registry: PolicyRegistry, make_bundle) -> None:
+    registry.scan()
+    with pytest.raises(PolicyError, match="2 policies and no task: say which of swing, upright"):
+        registry.select()
+    make_bundle("also-upright")
+    registry.scan()
+    with pytest.raises(PolicyError, match="2 policies for task cartpole-balance: say which of"):
+        registry.select(task="cartpole-balance")
+    make_bundle("cartpole-balance")
+    registry.scan()
+    assert registry.select(task="cartpole-balance") == "cartpole-balance", "it has the task's name"
+
+
+def test_what_acted_before_is_resumed_if_it_is_the_same(registry, make_bundle) -> None:
+    registry.scan()
+    acted = Acting("upright", registry.get("upright").sha256)
+    assert registry.resume(acted) == "upright"
+    make_bundle("upright", (1.0, 0, 0, 0, 0))
+    registry.scan()
+    with pytest.raises(PolicyError, match=r"upright\.onnx is not the one that acted"):
+        registry.resume(acted)
+    with pytest.raises(PolicyError, match="unknown policy 'gone'"):
+        registry.resume(Acting("gone", acted.sha256))
 
 
 def test_policies_of_another_rate_or_layout_are_refused(registry, make_bundle) -> None:

@@ -4,31 +4,31 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
 
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
+from rclpy.service import Service
+from rclpy.task import Future
 
 ENDING_SECONDS = 5.0
 """An answer that is under way when the node ends has this long."""
 
 
 class Beside:
-    """Answers services of ``node`` one by one beside its executor, each begun after a tick.
+    """Answers services of ``node`` one by one beside its executor.
 
-    Loading a bundle takes milliseconds to seconds, and the node's executor must go on delivering
-    observations. A coroutine would not do: rclpy's executors poll one that waits, which takes the
-    interpreter from the control loop. Hence a hidden node with an executor of its own.
-
-    ``after_tick`` returns when the loop has most of its period before it.
+    Loading a bundle takes milliseconds to seconds, a transition up to half a minute, and the node's
+    executor must go on delivering observations and answering. A coroutine would not do: rclpy's
+    executors poll one that waits, which takes the interpreter from the control loop. Hence a hidden
+    node with an executor of its own, named after its ``purpose``.
     """
 
-    def __init__(self, node: Node, after_tick: Callable[[], None]) -> None:
-        self._node, self._after_tick = node, after_tick
-        self._beside = Node(
-            f"_{node.get_name()}_beside",
+    def __init__(self, node: Node, purpose: str) -> None:
+        self._node = node
+        self._hidden = _Hidden(
+            f"_{node.get_name()}_{purpose}",
             context=node.context,
             namespace=node.get_namespace(),
             use_global_arguments=False,
@@ -36,25 +36,53 @@ class Beside:
             start_parameter_services=False,
         )
         self._executor = SingleThreadedExecutor(context=node.context)
-        self._executor.add_node(self._beside)
-        self._thread = threading.Thread(target=self._executor.spin, name="beside", daemon=True)
+        self._executor.add_node(self._hidden)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._spin, name=purpose, daemon=True)
 
     def create_service(self, kind: type, name: str, callback: Callable, calls: QoSProfile) -> None:
         """Answer ``name``, which is private to the node, by ``callback``."""
-
-        def answer(request: Any, response: Any) -> Any:
-            self._after_tick()
-            return callback(request, response)
-
         own = self._node.resolve_service_name(name)
-        self._beside.create_service(kind, own, answer, qos_profile=calls)
+        self._hidden.create_service(kind, own, callback, qos_profile=calls)
+
+    def adopt(self, service: Service) -> None:
+        """Answer a service that the node has made; the node's own `services` must leave it out."""
+        self._hidden.adopted.append(service)
 
     def start(self) -> None:
         """Begin to answer."""
         self._thread.start()
 
+    def run(self, work: Callable[[], None]) -> Future:
+        """Do ``work`` between two answers; return what is done when it has been."""
+        return self._executor.create_task(work)
+
     def close(self) -> None:
         """Answer no more, and leave nothing in shared memory."""
+        self._closed.set()
         self._executor.shutdown()
         self._thread.join(ENDING_SECONDS)
-        self._beside.destroy_node()
+        self._hidden.destroy_node()
+
+    def _spin(self) -> None:
+        while not self._closed.is_set():
+            try:
+                self._executor.spin()
+            except Exception as error:
+                # Jazzy's rclpy raises out of an invalid lifecycle transition; the robot must go on.
+                self._node.get_logger().error(f"{type(error).__name__}: {error}")
+
+
+class _Hidden(Node):
+    """A node that another one's services may be entrusted to."""
+
+    adopted: list[Service]
+
+    def __init__(self, *arguments: object, **options: object) -> None:
+        self.adopted = []
+        super().__init__(*arguments, **options)  # type: ignore[arg-type]
+
+    @property
+    def services(self) -> Iterator[Service]:
+        yield from super().services
+        yield from self.adopted

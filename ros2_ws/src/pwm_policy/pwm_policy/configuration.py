@@ -23,7 +23,7 @@ from pwm_policy.loop import LANDING_SECONDS
 from pwm_policy.loop_statistics import LoopStatistics
 from pwm_policy.outputs import Outputs
 from pwm_policy.pose import Pose
-from pwm_policy.registry import PolicyError, PolicyRegistry
+from pwm_policy.registry import Acting, PolicyError, PolicyRegistry
 from pwm_policy.trust import TrustList
 
 REFUSALS = (PolicyError, LimitsError, JointNamesError, ContractError, CommandError)
@@ -55,12 +55,18 @@ class Configuration:
         self.outputs.destroy()
 
 
-def configure(node: Node, statistics: LoopStatistics, stopping: threading.Event) -> Configuration:
+def configure(
+    node: Node,
+    statistics: LoopStatistics,
+    stopping: threading.Event,
+    acted: Acting | None = None,
+) -> Configuration:
     """Read the policies and connect to the robot as ``node``'s parameters say.
 
-    ``stopping`` ends the wait for a controller. One of :data:`REFUSALS` says why it cannot be.
+    ``stopping`` ends the wait for a controller. ``acted`` is the policy to start with, whatever the
+    parameters say. One of :data:`REFUSALS` says why it cannot be.
     """
-    registry, first = _policies(node)
+    registry, first = _policies(node, acted)
     bundle = registry.get(first)
     _require_patience(node, bundle)
     limited = _limited(node, bundle)
@@ -79,13 +85,17 @@ def configure(node: Node, statistics: LoopStatistics, stopping: threading.Event)
     return Configuration(registry, first, guard, pose, following, inputs, outputs)
 
 
-def _policies(node: Node) -> tuple[PolicyRegistry, str]:
+def _policies(node: Node, acted: Acting | None) -> tuple[PolicyRegistry, str]:
     trusted = node.get_parameter("trusted_bundles").value
     directory = node.get_parameter("policy_dir").value
     registry = PolicyRegistry(directory, TrustList(trusted) if trusted else None)
     registry.scan()
     registry.require_rate(float(node.get_parameter("rate").value))
-    first = registry.select(node.get_parameter("policy").value, node.get_parameter("task").value)
+    if acted is None:
+        asked, task = node.get_parameter("policy").value, node.get_parameter("task").value
+        first = registry.select(asked, task)
+    else:
+        first = registry.resume(acted)
     fallback = node.get_parameter("fallback_policy").value
     if fallback:
         registry.get(fallback)

@@ -65,7 +65,7 @@ class Health:
         elif warning := self._warning(configuration, loop, recent):
             level, text = DiagnosticStatus.WARN, warning
         elif loop is not None:
-            text = "running"
+            text = "moving to the safe action" if loop.landing else "running"
         name = f"{self._node.get_fully_qualified_name()}: control loop"
         stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(diagnostic_message(stamp, name, level, text, values))

@@ -191,8 +191,8 @@ class SensorInputs(Inputs):
         self._seen.publish(message)
 
     def _on_message(self, topic: str, message: Any) -> None:
-        arrived = time.monotonic()
-        paces = topic == self._pace and self._inbox is not None
+        arrived, inbox = time.monotonic(), self._inbox
+        paces = topic == self._pace and inbox is not None
         stamp = _seconds(message.header.stamp) if paces else 0.0
         try:
             said = SENSORS[topic].read(message)
@@ -207,15 +207,16 @@ class SensorInputs(Inputs):
             self._pose.hear(said, arrived)
         if self._assembler.missing():
             self._node.get_logger().warning(self.lack(), throttle_duration_sec=5.0)
-        if paces and self._inbox is not None:
+        if paces and inbox is not None:
             beat = self._cadence.hear(stamp, arrived)
             if beat is not None:
-                self._inbox.heard(stamp, arrived, beat.repeated)
+                inbox.heard(stamp, arrived, beat.repeated)
 
     def _on_moment(self, message: Observation) -> None:
-        if self._inbox is not None:
+        inbox = self._inbox
+        if inbox is not None:
             stamp = _seconds(message.header.stamp)
-            self._inbox.mark(Moment(message.step, message.episode, stamp))
+            inbox.mark(Moment(message.step, message.episode, stamp))
 
 
 INPUTS: dict[str, type[Inputs]] = {

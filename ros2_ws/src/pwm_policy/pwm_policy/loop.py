@@ -162,6 +162,11 @@ class ControlLoop(threading.Thread):
         """Whether it has published a command."""
         return self.sequence > self._first
 
+    @property
+    def landing(self) -> bool:
+        """Whether it was told to end, and moves positions to the safe action."""
+        return self._stopped.is_set()
+
     def run(self) -> None:
         try:
             self._wait_for_first()
@@ -229,14 +234,19 @@ class ControlLoop(threading.Thread):
         return np.array_equal(self._sent, self._rest)
 
     def _land(self) -> None:
-        """Publish the safe action until every position has reached it."""
+        """Publish the safe action until every position has reached it or is held where it is."""
         if not self._placed:
             return
         end = time.monotonic() + LANDING_SECONDS
         while True:
-            moment = 0.0, time.monotonic()
-            self._audience.command(self._safe_command(self.inbox.newest, moment))
-            if self._at_rest or time.monotonic() > end:
+            now = time.monotonic()
+            lost = self._look_for_joints(now)
+            with self._emergency_stop.leaving():
+                self._audience.command(self._safe_command(self.inbox.newest, (0.0, now)))
+            if lost:
+                self._audience.stopped(lost)
+            self._ticked.set()
+            if self._at_rest or now > end:
                 return
             time.sleep(self._settings.control_step)
 

@@ -12,6 +12,7 @@ import math
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 import rclpy
 from rcl_interfaces.msg import SetParametersResult
@@ -21,10 +22,14 @@ from rclpy.executors import Executor
 from rclpy.experimental import EventsExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.service import Service
 from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
 
 from pwm_core.stop_signals import stop_requested
 from pwm_policy import parameters
+from pwm_policy.acting_file import ActingFile
+from pwm_policy.beside import Beside
 from pwm_policy.configuration import REFUSALS, Configuration, configure
 from pwm_policy.emergency_stop import EmergencyStop
 from pwm_policy.fallback import Fallback
@@ -39,7 +44,7 @@ from pwm_policy.loop import (
     Safeguards,
 )
 from pwm_policy.loop_statistics import LoopStatistics
-from pwm_policy.registry import PolicyError
+from pwm_policy.registry import Acting, PolicyError
 from pwm_policy.services import PolicyServices
 from pwm_policy.slot import PolicySlot
 from pwm_policy.status import Status
@@ -51,6 +56,10 @@ DRIVING = {
     *("exploration_noise", "exploration_seed", "exploration_timeout"),
 }
 """Parameters that act on a running loop."""
+LONG_LANDING = 1.0
+"""A node says how long the way to the safe action is if it takes so many seconds."""
+BY_HAND = "configure by hand to start as the parameters say"
+"""What a node waits for that may not start by itself."""
 LAST_WORD_SECONDS = 0.5
 """How long a node that stops waits for the receivers to have its safe action."""
 
@@ -72,17 +81,22 @@ class PolicyNode(LifecycleNode):
         self._loop: ControlLoop | None = None
         self._failure = ""
         self._sequence = 0
-        latch = LatchFile.of(
-            self.get_parameter("latch_directory").value,
+        kept = (
+            self.get_parameter("state_directory").value,
             self.context.get_domain_id(),
             self.get_fully_qualified_name(),
         )
+        latch, self._acting_file = LatchFile.of(*kept), ActingFile.of(*kept)
+        self._acted: Acting | None = None
         self._status = Status(self, self._slot, self._emergency_stop)
+        self._transitions = Beside(self, "transitions")
+        self._transitions.adopt(self._service_change_state)
         self._policies = PolicyServices(
             self,
             self._slot,
             self._emergency_stop,
             latch,
+            self._acting_file,
             announce=self._status.say,
             stopped=self._wake_loop,
             after_tick=self._wait_for_tick,
@@ -95,13 +109,24 @@ class PolicyNode(LifecycleNode):
         self._tell_of(latch)
 
     @property
-    def running(self) -> bool:
-        """Whether the node has not been finalized yet."""
-        return self._status.state != "finalized"
+    def services(self) -> Iterator[Service]:
+        """What the node's executor answers: all but transitions, which may take long."""
+        yield from (s for s in super().services if s is not self._service_change_state)
+
+    def start(self) -> None:
+        """Make transitions from now on, the first ones at once if the node is to start itself."""
+        self._transitions.start()
+        if self.get_parameter("autostart").value:
+            self._transitions.run(self._autostart)
+
+    def end(self) -> Future:
+        """Let the robot land and finalize the node; return what is done then."""
+        return self._transitions.run(self._finalize)
 
     def close(self) -> None:
         """Answer no more; nothing else may serve the node when it is destroyed."""
         self._policies.close()
+        self._transitions.close()
 
     def _tell_of(self, latch: LatchFile) -> None:
         """Say whether the emergency stop is latched from the start, or would not be kept."""
@@ -109,24 +134,55 @@ class PolicyNode(LifecycleNode):
         if latched:
             self.get_logger().warning(f"emergency stop latched: {latched}")
         if unkept:
-            self.get_logger().warning(f"an emergency stop would end with this node: {unkept}")
+            self.get_logger().warning(
+                f"an emergency stop, and which policy acts, would end with this node: {unkept}"
+            )
         self._status.say(f"emergency stop latched: {latched}" if latched else "started")
 
-    # Lifecycle
+    # Lifecycle, on the thread of the transitions
+
+    def _autostart(self) -> None:
+        """Start; with the policy that acted, if the node before this one died while one did."""
+        try:
+            self._acted = self._acting_file.found()
+        except PolicyError as error:
+            self._refuse_to_start(f"{error}; {BY_HAND}")
+            return
+        configured = self.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        self._acted = None
+        if configured and not self._stopping.is_set():
+            self.trigger_activate()
+
+    def _refuse_to_start(self, reason: str) -> None:
+        self.get_logger().error(f"cannot configure: {reason}")
+        self._status.say(f"cannot configure: {reason}")
+
+    def _finalize(self) -> None:
+        if self._status.state != "finalized":
+            self.trigger_shutdown()
+
+    def _deactivate_failed(self) -> None:
+        if self._failure and self._status.state == "active":
+            self.trigger_deactivate()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Read, check and warm up every bundle; fail with the reason if none can start."""
+        acted = self._acted
         try:
-            configuration = configure(self, self._statistics, self._stopping)
+            configuration = configure(self, self._statistics, self._stopping, acted)
         except Exception as error:  # whatever it is, an operator must be told
-            foreseen = isinstance(error, REFUSALS)
-            reason = f"cannot configure: {error if foreseen else _described(error)}"
-            self.get_logger().error(reason)
-            self._status.say(reason)
+            reason = str(error) if isinstance(error, REFUSALS) else _described(error)
+            before = f"; {acted.policy} acted when the node before died: {BY_HAND}" if acted else ""
+            self._refuse_to_start(reason + before)
             return TransitionCallbackReturn.FAILURE
-        registry, first = configuration.registry, configuration.first
-        self._slot.start(first, registry.get(first))
-        self._configuration, self._policies.registry = configuration, registry
+        if acted is not None:
+            self.get_logger().warning(
+                f"{acted.policy} acted when the node before this one died, and goes on, whatever "
+                "the parameters say"
+            )
+        registry = configuration.registry
+        self._policies.begin(registry, configuration.first)
+        self._configuration = configuration
         for reason in registry.refused.values():
             self.get_logger().warning(f"refused: {reason}")
         self.get_logger().info(f"commands go to {', '.join(configuration.outputs.topics)}")
@@ -147,12 +203,13 @@ class PolicyNode(LifecycleNode):
         result = super().on_activate(state)
         self._failure = ""
         self._start_loop()
+        self._policies.act(True)
         self._status.enter("active", f"activated {self._slot.acting.name}")
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Publish the safe action, then nothing."""
-        self._stop_loop()
+        self._stop_loop("deactivating")
         self._status.enter("inactive", self._failure or "deactivated")
         return super().on_deactivate(state)
 
@@ -164,14 +221,14 @@ class PolicyNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Publish the safe action if a policy is running, then nothing."""
-        self._stop_loop()
+        self._stop_loop("shuttingdown")
         self._status.enter("finalized", "shut down")
         return TransitionCallbackReturn.SUCCESS
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Go back to unconfigured after an exception in a transition; to the end with its loop."""
         try:
-            self._stop_loop()
+            self._stop_loop("errorprocessing")
         except RuntimeError as error:
             self._status.enter("finalized", str(error))
             return TransitionCallbackReturn.FAILURE
@@ -180,8 +237,7 @@ class PolicyNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def _forget(self) -> None:
-        self._policies.registry = None
-        self._slot.clear()
+        self._policies.forget()
         if self._configuration is not None:
             self._configuration.destroy()
         self._configuration = None
@@ -226,19 +282,23 @@ class PolicyNode(LifecycleNode):
             time.monotonic() + lease if lease else math.inf,
         )
 
-    def _stop_loop(self) -> None:
-        if self._loop is not None and self._configuration is not None:
-            self._configuration.inputs.close()
-            self._land(self._loop)
-            self._configuration.outputs.wait_for_receivers(LAST_WORD_SECONDS)
-            self._sequence = self._loop.sequence
-            self._loop = None
+    def _stop_loop(self, state: str) -> None:
+        """Let the robot land in ``state``; the node hears and answers meanwhile."""
+        loop, configuration = self._loop, self._configuration
+        if loop is None or configuration is None:
+            return
+        configuration.inputs.close()
+        seconds = loop.landing_seconds
+        if seconds > LONG_LANDING:
+            self._status.enter(state, f"moving to the safe action takes {seconds:.1f} s")
+        self._land(loop)
+        configuration.outputs.wait_for_receivers(LAST_WORD_SECONDS)
+        self._sequence = loop.sequence
+        self._loop = None
+        self._policies.act(False)
 
     def _land(self, loop: ControlLoop) -> None:
-        """End the loop; say how long it takes, and what it leaves short of the safe action."""
-        seconds = loop.landing_seconds
-        if seconds > 1.0:
-            self.get_logger().info(f"moving to the safe action takes {seconds:.1f} s")
+        """End the loop; say what it leaves short of the safe action."""
         loop.stop()
         left = loop.short_of_safe
         if left:
@@ -293,7 +353,7 @@ class PolicyNode(LifecycleNode):
 
     def _every_second(self) -> None:
         if self._failure and self._status.state == "active":
-            self.trigger_deactivate()
+            self._transitions.run(self._deactivate_failed)
         figures: dict[str, object] = {
             "policy": self._slot.active.name if self._slot.active else "",
             "refused_swaps": self._policies.counts["refused_swaps"],
@@ -322,11 +382,12 @@ def main() -> int:
         return 2
     executor = EventsExecutor()  # half the CPU time per observation of the single-threaded one
     executor.add_node(node)
-    _autostart(node)
+    node.start()
     while not stopping.is_set():
         _spin_once(node, executor)
-    if node.running:
-        node.trigger_shutdown()
+    ended = node.end()
+    while not ended.done():
+        _spin_once(node, executor)
     executor.shutdown()
     node.close()
     node.destroy_node()
@@ -335,18 +396,10 @@ def main() -> int:
     return 0
 
 
-def _autostart(node: PolicyNode) -> None:
-    if not node.get_parameter("autostart").value:
-        return
-    if node.trigger_configure() == TransitionCallbackReturn.SUCCESS:
-        node.trigger_activate()
-
-
 def _spin_once(node: PolicyNode, executor: Executor) -> None:
     try:
         executor.spin_once(timeout_sec=0.1)
-    except Exception as error:
-        # Jazzy's rclpy raises out of an invalid lifecycle transition; the robot must go on.
+    except Exception as error:  # whatever it is, the robot must go on
         node.get_logger().error(_described(error))
 
 

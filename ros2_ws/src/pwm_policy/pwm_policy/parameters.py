@@ -52,8 +52,20 @@ def declare(node: Node) -> None:
         "File of sha256sum lines; a bundle that it does not list is refused. Empty: all may run.",
         read_only=True,
     )
-    _declare(node, "policy", "", "Policy to start with; empty: the first one for `task`.")
-    _declare(node, "task", "", "Task to start for when `policy` is empty; empty: any.")
+    _declare(
+        node,
+        "policy",
+        "",
+        "Policy to start with; empty: the one called like `task`, else the only one for it. Read "
+        "by `configure`.",
+    )
+    _declare(
+        node,
+        "task",
+        "",
+        "Task to start for when `policy` is empty; empty: any, with only one policy. Read by "
+        "`configure`.",
+    )
     _declare(
         node,
         "trigger",
@@ -93,10 +105,11 @@ def declare(node: Node) -> None:
     _declare_monitor(node)
     _declare(
         node,
-        "latch_directory",
+        "state_directory",
         "",
-        "Directory where a latched emergency stop outlives the node, in a file of the node's "
-        "domain and name; ~ and $VARIABLES are replaced; empty: it ends with the process.",
+        "Directory where a latched emergency stop and the name of the acting policy outlive the "
+        "node, in files of its domain and name; ~ and $VARIABLES are replaced; empty: they end "
+        "with the process.",
         read_only=True,
     )
     _declare(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 from pwm_export.bundle import Bundle, BundleError
@@ -14,6 +15,15 @@ SUFFIX = ".onnx"
 
 class PolicyError(ValueError):
     """A policy cannot be used; the message says why."""
+
+
+@dataclass(frozen=True)
+class Acting:
+    """A policy that acts, or did when its node died."""
+
+    policy: str
+    sha256: str
+    """Of its bundle, hexadecimal."""
 
 
 class PolicyRegistry:
@@ -62,12 +72,13 @@ class PolicyRegistry:
                 del self.policies[name]
 
     def select(self, name: str = "", task: str = "") -> str:
-        """Choose the first policy: ``name``, else the first for ``task``, else the first of all.
+        """Choose the policy to start with, which every other one must fit, or is refused.
 
-        Every policy that does not fit it is refused. Returns the name; raises
-        :class:`PolicyError` when there is no such policy.
+        It is ``name``; else the one that is called like ``task``; else the only one for ``task``;
+        without a task, the only one. Returns the name; raises :class:`PolicyError` when there is no
+        such policy, or several.
         """
-        chosen = name or self._first_for(task)
+        chosen = name or self._only_one_for(task)
         reference = self.get(chosen)
         self._reference = reference
         for other in self.names:
@@ -76,6 +87,16 @@ class PolicyRegistry:
             except BundleError as error:
                 self.refused[other] = str(error)
                 del self.policies[other]
+        return chosen
+
+    def resume(self, acted: Acting) -> str:
+        """Choose the policy that acted before as :meth:`select` does; it must be the same bundle.
+
+        Returns its name; :class:`PolicyError` when there is none, or another one, of the name.
+        """
+        chosen = self.select(acted.policy)
+        if self.policies[chosen].sha256 != acted.sha256:
+            raise PolicyError(f"bundle {chosen}{SUFFIX} is not the one that acted: it has changed")
         return chosen
 
     def get(self, name: str) -> Bundle:
@@ -122,16 +143,22 @@ class PolicyRegistry:
         except BundleError as error:
             raise PolicyError(f"bundle {bundle.path.name}: {error}") from error
 
-    def _first_for(self, task: str) -> str:
+    def _only_one_for(self, task: str) -> str:
         if not self.policies:
             reasons = "; ".join(self.refused.values())
             raise PolicyError(f"no usable bundle in {self.directory}: {reasons}")
-        fitting = [name for name in self.names if self.policies[name].task == task]
-        if task and not fitting:
+        fitting = [name for name in self.names if task in ("", self.policies[name].task)]
+        if not fitting:
             raise PolicyError(
                 f"no policy for task {task}: the policies are {', '.join(self.names)}"
             )
-        return (fitting or self.names)[0]
+        if len(fitting) > 1 and task not in fitting:
+            which = f"for task {task}" if task else "and no task"
+            raise PolicyError(
+                f"{len(fitting)} policies {which}: say which of {', '.join(fitting)} starts, with "
+                "the parameter `policy`"
+            )
+        return task if task in fitting else fitting[0]
 
     def _require_fit(self, bundle: Bundle) -> None:
         reference = self._reference

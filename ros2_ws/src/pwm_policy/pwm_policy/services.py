@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -15,11 +16,13 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from std_srvs.srv import SetBool, Trigger
 
+from pwm_export.bundle import Bundle
+from pwm_policy.acting_file import ActingFile
 from pwm_policy.beside import Beside
 from pwm_policy.emergency_stop import LEAVING_SECONDS, EmergencyStop
 from pwm_policy.latch_file import LatchFile
 from pwm_policy.messages import policy_info
-from pwm_policy.registry import PolicyError, PolicyRegistry
+from pwm_policy.registry import Acting, PolicyError, PolicyRegistry
 from pwm_policy.slot import PolicySlot
 
 NOT_CONFIGURED = "the node is not configured"
@@ -33,8 +36,8 @@ class PolicyServices:
 
     ``announce`` publishes the node's status with the reason; ``stopped`` hears when
     ``emergency_stop`` was latched, which it stays whatever the lifecycle does, and with ``latch``
-    from one process to the next. Lists and loads, which can wait, begin when
-    ``after_tick`` returns.
+    from one process to the next. ``acting_file`` says which policy acts. Lists and loads, which can
+    wait, begin when ``after_tick`` returns.
     """
 
     def __init__(
@@ -43,13 +46,17 @@ class PolicyServices:
         slot: PolicySlot,
         emergency_stop: EmergencyStop,
         latch: LatchFile,
+        acting_file: ActingFile,
         announce: Callable[[str], None],
         stopped: Callable[[], None],
         after_tick: Callable[[], None],
     ) -> None:
-        self._node, self._slot, self._announce, self._stopped = node, slot, announce, stopped
-        self.registry: PolicyRegistry | None = None
-        """The policies to choose from; None before the node is configured."""
+        self._node, self._slot = node, slot
+        self._announce, self._stopped = announce, stopped
+        self._acting_file, self._acts = acting_file, False
+        self._registry: PolicyRegistry | None = None
+        self._changing = threading.Lock()
+        """Held while registry and slot change together: transitions have a thread of their own."""
         self._emergency_stop, self._latch = emergency_stop, latch
         if latch.found():
             emergency_stop.latch()
@@ -61,13 +68,43 @@ class PolicyServices:
             (SetBool, "~/emergency_stop", self._on_emergency_stop),
         ):
             node.create_service(kind, name, self._answer_errors(callback), qos_profile=CALLS)
-        self._beside = Beside(node, after_tick)
+        self._beside = Beside(node, "loading")
         for kind, name, callback in (
             (ListPolicies, "~/list_policies", self._on_list),
             (LoadPolicy, "~/load_policy", self._on_load),
         ):
-            self._beside.create_service(kind, name, self._answer_errors(callback), CALLS)
+            answer = self._answer_errors(_after(after_tick, callback))
+            self._beside.create_service(kind, name, answer, CALLS)
         self._beside.start()
+
+    def begin(self, registry: PolicyRegistry, first: str) -> None:
+        """Choose from ``registry`` from now on, and put its policy ``first`` into the slot."""
+        with self._changing:
+            self._slot.start(first, registry.get(first))
+            self._registry = registry
+
+    def forget(self) -> None:
+        """Have no policies any more."""
+        with self._changing:
+            self._registry = None
+            self._slot.clear()
+
+    def act(self, acts: bool) -> None:
+        """Keep on disk which policy acts from now on, or that none does."""
+        with self._changing:
+            self._acts = acts
+            if acts:
+                self._remember(self._slot.acting.name, self._slot.acting.bundle)
+            elif objection := self._acting_file.remove():
+                self._node.get_logger().warning(f"a new policy node would act: {objection}")
+
+    def _remember(self, name: str, bundle: Bundle) -> None:
+        if not self._acts:
+            return
+        objection = self._acting_file.write(Acting(name, bundle.sha256))
+        if objection:
+            said = f"a new policy node would not go on with {name}: {objection}"
+            self._node.get_logger().warning(said)
 
     def close(self) -> None:
         """List and load no more."""
@@ -93,19 +130,20 @@ class PolicyServices:
     def _on_list(
         self, request: ListPolicies.Request, response: ListPolicies.Response
     ) -> ListPolicies.Response:
-        if self.registry is None:
+        registry, active = self._registry, self._slot.active
+        if registry is None or active is None:
             return response
-        policies = self.registry.policies
-        response.policies = [policy_info(name, policies[name]) for name in self.registry.names]
-        response.refused = [f"{name}: {why}" for name, why in self.registry.refused.items()]
-        response.active = self._slot.acting.name
+        policies = registry.policies
+        response.policies = [policy_info(name, policies[name]) for name in sorted(policies)]
+        response.refused = [f"{name}: {why}" for name, why in registry.refused.items()]
+        response.active = active.name
         return response
 
     def _on_load(
         self, request: LoadPolicy.Request, response: LoadPolicy.Response
     ) -> LoadPolicy.Response:
         """Load on the thread of :class:`Beside`."""
-        registry = self.registry
+        registry = self._registry
         try:
             if registry is None:
                 raise PolicyError(NOT_CONFIGURED)
@@ -122,14 +160,15 @@ class PolicyServices:
         return response
 
     def _require_current(self, registry: PolicyRegistry) -> None:
-        if registry is not self.registry:
+        if registry is not self._registry:
             raise PolicyError(CLEANED_UP)
 
     def _on_swap(
         self, request: SwapPolicy.Request, response: SwapPolicy.Response
     ) -> SwapPolicy.Response:
         requested = time.monotonic()
-        response.known = self.registry.names if self.registry else []
+        registry = self._registry
+        response.known = registry.names if registry else []
         try:
             previous = self.swap(request.name, request.blend_seconds, requested)
         except PolicyError as error:
@@ -151,13 +190,15 @@ class PolicyServices:
 
         ``PolicyError`` says why it cannot be, and nothing has changed.
         """
-        if self.registry is None:
-            raise PolicyError(NOT_CONFIGURED)
         if not (math.isfinite(blend_seconds) and blend_seconds >= 0):
             raise PolicyError(f"blend_seconds is {blend_seconds}, expected 0 or more")
-        bundle = self.registry.get(name)
-        previous = self._slot.acting.name
-        self._slot.swap(name, bundle, blend_seconds, requested)
+        with self._changing:
+            if self._registry is None:
+                raise PolicyError(NOT_CONFIGURED)
+            bundle = self._registry.get(name)
+            previous = self._slot.acting.name
+            self._remember(name, bundle)
+            self._slot.swap(name, bundle, blend_seconds, requested)
         self.counts["swaps"] += 1
         return previous
 
@@ -179,12 +220,14 @@ class PolicyServices:
 
     def _roll_back(self, requested: float) -> str:
         """Let the policy before act again; return its name."""
-        previous = self._slot.previous
-        if self.registry is None or previous is None:
-            raise PolicyError("there is no previous policy")
-        # The bundle that acted then, even if another was loaded under its name since.
-        self.registry.require_trust(previous.bundle)
-        self._slot.swap(previous.name, previous.bundle, requested=requested)
+        with self._changing:
+            previous = self._slot.previous
+            if self._registry is None or previous is None:
+                raise PolicyError("there is no previous policy")
+            # The bundle that acted then, even if another was loaded under its name since.
+            self._registry.require_trust(previous.bundle)
+            self._remember(previous.name, previous.bundle)
+            self._slot.swap(previous.name, previous.bundle, requested=requested)
         self.counts["swaps"] += 1
         return previous.name
 
@@ -220,3 +263,14 @@ class PolicyServices:
         self._node.get_logger().warning(response.message)
         self._announce(response.message)
         return response
+
+
+def _after(event: Callable[[], None], callback: Callable) -> Callable:
+    """Return ``callback`` that begins when ``event`` returns."""
+
+    @functools.wraps(callback)
+    def later(request: Any, response: Any) -> Any:
+        event()
+        return callback(request, response)
+
+    return later

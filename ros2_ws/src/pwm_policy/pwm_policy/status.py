@@ -20,7 +20,7 @@ class Status:
         self._node, self._slot, self._emergency_stop = node, slot, emergency_stop
         self._publisher = node.create_publisher(PolicyStatus, "~/status", LATCHED)
         self.state = "unconfigured"
-        """Of the lifecycle: unconfigured, inactive, active or finalized."""
+        """Of the lifecycle, with the transition's name while a robot lands for long."""
 
     def enter(self, state: str, reason: str) -> None:
         """Say that another state begins."""
