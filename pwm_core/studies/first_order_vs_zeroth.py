@@ -43,7 +43,7 @@ class FirstOrderVsZeroth:
 
     tasks: tuple[str, ...] = ("cartpole-swingup",)
     seeds: tuple[int, ...] = (0, 1, 2)
-    iterations: int = 400
+    iterations: int = 200
     """Actor updates of the two extractions."""
     batch: int = 64
     episodes: int = 10
@@ -52,9 +52,9 @@ class FirstOrderVsZeroth:
     """Real episodes of each planner and seed; planning takes long."""
     horizons: tuple[int, ...] = (1, 4, 16, 32)
     """Imagined decisions over which gradients are judged."""
-    probe_after: int = 100
+    probe_after: int = 50
     """First-order updates after which gradients are judged, the same policy for both kinds."""
-    probe_batches: int = 32
+    probe_batches: int = 16
     """Batches of rollouts whose gradients are compared."""
 
     def settings(self) -> Sequence[Setting]:

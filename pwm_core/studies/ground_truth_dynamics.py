@@ -53,12 +53,12 @@ class GroundTruthDynamics:
     mujoco: tuple[str, ...] = ("cartpole-swingup", "cheetah-run")
     """Tasks of MuJoCo: without contacts, and on them."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    iterations: int = 150
+    iterations: int = 100
     batch: int = 64
     horizon: int = 16
     model: WorldModelConfig = field(default_factory=lambda: SIZES["tiny"])
     """World model of each world."""
-    updates: int = 1000
+    updates: int = 750
     """Its gradient steps."""
     episodes: int = 300
     """Episodes of random actions in an analytic world: its data."""
@@ -66,11 +66,11 @@ class GroundTruthDynamics:
     """Decisions per episode of an analytic world."""
     wandering: int = 24
     """Episodes of correlated noise on a task of MuJoCo, ..."""
-    planned: int = 8
+    planned: int = 6
     """... and of disturbed planning on the true dynamics: its data."""
     judged: int = 32
     """Episodes of an analytic world that judge a policy; 10 of a task."""
-    probe_batches: int = 16
+    probe_batches: int = 8
     """Batches whose gradients are compared, at the untrained actor and at the trained one."""
     landscape_points: int = 401
     landscape_steps: int = 100

@@ -26,17 +26,14 @@ class HorizonBatch:
     pairs: tuple[tuple[int, int], ...] = (
         (1, 64),
         (4, 64),
-        (8, 64),
-        (16, 64),
-        (32, 64),
         (16, 16),
-        (16, 32),
-        (16, 128),
+        (16, 64),
         (16, 256),
+        (32, 64),
     )
     """Horizon and batch."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    iterations: int = 200
+    iterations: int = 100
     """Actor updates."""
     episodes: int = 10
     """Real episodes of each policy."""

@@ -39,15 +39,15 @@ class OfflineCoverage:
 
     task: str = "cartpole-swingup"
     qualities: tuple[str, ...] = ("random", "mixed", "expert")
-    amounts: tuple[int, ...] = (6, 24, 96)
+    amounts: tuple[int, ...] = (6, 18, 96)
     """Episodes of a dataset."""
-    most_planned: int = 24
+    most_planned: int = 18
     """Largest dataset with planned episodes in it, which take long."""
     model: WorldModelConfig = field(default_factory=lambda: SIZES["tiny"])
-    updates: int = 1000
+    updates: int = 750
     """Gradient steps of a world model."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    iterations: int = 150
+    iterations: int = 100
     """Actor updates."""
     episodes: int = 10
     """Real episodes of each policy."""

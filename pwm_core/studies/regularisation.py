@@ -55,10 +55,10 @@ class Regularisation:
     )
     model: WorldModelConfig = field(default_factory=lambda: SIZES["tiny"])
     """All else of the world model."""
-    updates: int = 1000
+    updates: int = 750
     """Gradient steps of a world model."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    iterations: int = 150
+    iterations: int = 100
     """Actor updates."""
     episodes: int = 10
     """Real episodes of each policy."""

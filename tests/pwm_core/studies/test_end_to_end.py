@@ -40,6 +40,8 @@ SMALLEST: dict[str, dict[str, Any]] = {
         "probe_batches": 3,
     },
     "ground-truth-dynamics": {
+        "analytic": ("ball-against-wall",),
+        "mujoco": ("cheetah-run",),
         "iterations": 2,
         "batch": 4,
         "horizon": 3,
