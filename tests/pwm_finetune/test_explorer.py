@@ -17,11 +17,13 @@ class PolicyNode:
 
     def __init__(self) -> None:
         self.noise: list[float] = []
+        self.seeds: list[int] = []
         self.seconds: list[float] = []
         self.successful, self.silent, self.gone = True, False, False
 
-    def explore(self, noise: float, seconds: float) -> Any:
+    def explore(self, noise: float, seed: int, seconds: float) -> Any:
         self.noise.append(noise)
+        self.seeds.append(seed)
         self.seconds.append(seconds)
         answer = SimpleNamespace(results=[SimpleNamespace(successful=self.successful)])
         return SimpleNamespace(
@@ -52,6 +54,7 @@ def test_levels_take_turns_by_the_episodes_number(node: PolicyNode) -> None:
         found.want(True, episode)
     found.want(False, 3)
     assert node.noise == [0.1, 0.2, 0.1, 0.0]
+    assert node.seeds[:3] == [0, 1, 2]  # the same noise again would tell nothing new
 
 
 def test_only_an_episode_without_any_noise_is_the_policys_own(node: PolicyNode) -> None:

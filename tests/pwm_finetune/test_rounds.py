@@ -17,10 +17,11 @@ import pytest
 
 from pwm_core.data.dataset import TaskInfo
 from pwm_core.tasks import get_task
-from pwm_finetune import rounds as rounds_module
+from pwm_finetune import takeover
+from pwm_finetune.course import RoundSettings
 from pwm_finetune.data import Bounds, OnlineData
 from pwm_finetune.learner import LearnerSettings
-from pwm_finetune.rounds import Rounds, RoundSettings
+from pwm_finetune.rounds import Rounds
 from pwm_finetune.state import Mode, Phase, State, StateError
 from pwm_finetune.transitions import Outcome, Stretch
 
@@ -175,7 +176,7 @@ def test_a_good_candidate_becomes_what_the_next_round_goes_on_from(
     assert state.before == [501.0, 499.0]
     rig.record()
     until(watched, Phase.LEARNING)
-    assert state.policy in watched.round.finetune(watched._learner_settings)
+    assert state.policy in watched.round.finetune(watched._learning._settings)
     watched.close()
 
 
@@ -256,8 +257,8 @@ def test_a_full_disk_does_not_keep_a_bad_candidate(
 ) -> None:
     full = rig.directory / "full"
     full.touch()  # no directory: nothing can be written below it
-    watched._settings = replace(watched._settings, directory=full)
-    monkeypatch.setattr(watched._rejected, "add", fails)
+    watched._course.settings = replace(watched._course.settings, directory=full)
+    monkeypatch.setattr(watched._course.rejected, "add", fails)
     watched.heard(Outcome(CANDIDATE, 1, 0.0, 20))
     watched.heard(Outcome(CANDIDATE, 1, 0.0, 20))
     for _ in range(4):
@@ -271,7 +272,7 @@ def test_a_full_disk_leaves_the_operator_the_way_back(
     rig: Rig, watched: Rounds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     earn(watched, CANDIDATE, 501.0, 499.0)
-    monkeypatch.setattr(watched._rejected, "add", fails)
+    monkeypatch.setattr(watched._course.rejected, "add", fails)
     assert watched.roll_back()[0]
     until(watched, Phase.GATHERING)
     assert (rig.node.acting, watched.state.bundle, watched.state.history) == (TASK, TASK, [])
@@ -315,7 +316,7 @@ def test_the_safe_action_before_a_trial_is_not_what_a_candidate_is_held_against(
 def test_a_candidate_that_cannot_be_judged_in_time_is_taken_back(rig: Rig, watched: Rounds) -> None:
     watched.step()
     assert watched.state.phase is Phase.WATCHING
-    watched._settings = replace(watched._settings, watch_seconds=0.0)
+    watched._course.settings = replace(watched._course.settings, watch_seconds=0.0)
     until(watched, Phase.GATHERING)
     assert rig.node.acting == TASK
     assert "could not be judged in" in rig.verdicts[-1]["reason"]
@@ -399,7 +400,7 @@ def test_a_candidate_that_is_taking_over_is_not_left_unwatched(rig: Rig, ask: st
 def test_a_swap_that_never_came_is_asked_for_again(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rounds_module, "STATUS_SECONDS", 0.05)
+    monkeypatch.setattr(takeover, "STATUS_SECONDS", 0.05)
     rounds = rig.begin(["pass"], ["GOOD"])
     rig.record()
     until(rounds, Phase.PROPOSED)

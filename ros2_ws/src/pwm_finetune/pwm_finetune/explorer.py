@@ -10,6 +10,8 @@ from pwm_finetune.policy_client import Call, PolicyClient
 LEASE_SECONDS = 5.0
 """The noise ends by itself so long after it was last asked for: this process may have died."""
 RENEWAL_SECONDS = 1.0
+NONE = (0.0, 0)
+"""No noise, and the seed of it."""
 
 
 class Explorer:
@@ -18,7 +20,7 @@ class Explorer:
     def __init__(self, policy_node: PolicyClient, levels: tuple[float, ...]) -> None:
         """``levels`` are deviations as fractions of the actions' range, used in turn."""
         self._policy_node, self._levels = policy_node, levels
-        self._noise: float | None = None
+        self._noise: tuple[float, int] | None = None
         self._call: Call | None = None
         self._asked = 0.0
         self._disturbed = bool(levels)
@@ -26,19 +28,20 @@ class Explorer:
     @property
     def calm(self) -> bool:
         """Whether the policy acts without noise of ours, as far as is known."""
-        return not self._levels or (self._answered() and self._noise == 0.0)
+        return not self._levels or (self._answered() and self._noise == NONE)
 
     def want(self, exploring: bool, episode: int) -> None:
-        """Ask for the noise of an episode, by its number, or for none."""
+        """Ask for the noise of an episode, by its number, or for none; no two have the same."""
         if not self._levels or not self._answered():
             return
-        noise = self._levels[episode % len(self._levels)] if exploring else 0.0
-        due = noise > 0.0 and time.monotonic() - self._asked > RENEWAL_SECONDS
+        level = self._levels[episode % len(self._levels)]
+        noise = (level, episode) if exploring and level else NONE
+        due = noise != NONE and time.monotonic() - self._asked > RENEWAL_SECONDS
         if noise != self._noise:
             self._noise, self._disturbed, due = noise, True, True
         if due:
             self._asked = time.monotonic()
-            self._call = self._policy_node.explore(noise, LEASE_SECONDS)
+            self._call = self._policy_node.explore(*noise, LEASE_SECONDS)
 
     def _answered(self) -> bool:
         """Whether nothing is on its way; what was not done is asked for again."""

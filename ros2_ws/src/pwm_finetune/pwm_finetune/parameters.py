@@ -13,10 +13,10 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 
 from pwm_core.data.schema import DatasetError, Schema, TaskInfo
+from pwm_finetune.course import RoundSettings
 from pwm_finetune.data import Bounds
 from pwm_finetune.learner import LearnerSettings
 from pwm_finetune.recorder import Topics
-from pwm_finetune.rounds import RoundSettings
 
 ON_FULL = ("drop_oldest", "stop")
 MEGABYTE = 1e6

@@ -94,9 +94,13 @@ class PolicyClient:
         """Ask to let a loaded policy act."""
         return Call(self._swap, SwapPolicy.Request(name=name, blend_seconds=blend_seconds))
 
-    def explore(self, noise: float, seconds: float) -> Call:
+    def explore(self, noise: float, seed: int, seconds: float) -> Call:
         """Ask for noise on actions, a deviation as a fraction of their range, for ``seconds``."""
-        values = {"exploration_noise": noise, "exploration_timeout": seconds}
+        values = {
+            "exploration_noise": noise,
+            "exploration_seed": seed,
+            "exploration_timeout": seconds,
+        }
         asked = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
         return Call(self._parameters, SetParameters.Request(parameters=asked))
 
