@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pwm_core.data.behaviours.policy import StoredPolicy
 from pwm_core.data.dataset import DatasetWriter, TaskInfo
+from pwm_core.files import write_atomically
 from pwm_core.finetuning.config import FinetuningConfig
 from pwm_core.finetuning.runner import Finetuning, Proposal, Sources
 from pwm_core.finetuning.trial import judge
@@ -47,10 +49,6 @@ class Policies:
     world_model: Path
     returns: tuple[float, ...] = ()
     """What it earned on the robot while it was watched."""
-
-    def worse_than(self, other: Policies) -> bool:
-        """Return whether its returns are too low to be of a policy as good as ``other``."""
-        return not judge(self.returns, other.returns).passed
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ def adapt(
         candidate, kept = Policies(proposal.policy, proposal.world_model), False
         if proposal.accepted:
             candidate = replace(candidate, returns=recording.watch(candidate.policy))
-            kept = not candidate.worse_than(running)
+            kept = _stays(folder, candidate, running)
         done = Round(proposal, recording.episodes, kept, candidate.returns)
         running = candidate if kept else running
         rounds.append(done)
@@ -109,6 +107,18 @@ def adapt(
             acting = candidate if proposal.accepted else running  # refuted beliefs teach most
             recording.explore(acting.policy)
     return Adaptation(running, rounds)
+
+
+def _stays(folder: Path, candidate: Policies, running: Policies) -> bool:
+    """Return whether a watched candidate stays, as it was decided if it was decided before.
+
+    What came after went by that decision, whatever the rule may be by now.
+    """
+    file = folder / "trial.json"
+    if not file.is_file():
+        judgement = judge(candidate.returns, running.returns)
+        write_atomically(file, json.dumps(judgement.to_json(), indent=1))
+    return bool(json.loads(file.read_bytes())["passed"])
 
 
 class _Recording:

@@ -89,12 +89,19 @@ class Outcome:
 
 
 def run_study(
-    topic: Topic, preset: Preset, inputs: Inputs, out: Path, workers: int, *, missing: bool = True
+    topic: Topic,
+    preset: Preset,
+    inputs: Inputs,
+    out: Path,
+    workers: int,
+    *,
+    missing: bool = True,
+    only: str = "",
 ) -> Outcome:
     """Run what is missing of a study in ``out``; ``PwmError`` when that holds another one.
 
     So it does where a GPU is needed and there is none. Without ``missing`` nothing is run: the
-    outcome is what there is.
+    outcome is what there is. Of what is missing, cells run whose names contain ``only``.
     """
     if missing and preset == "gpu" and not torch.cuda.is_available():
         raise PwmError(
@@ -105,9 +112,9 @@ def run_study(
     RunDirectory(out, f"study {topic.name}, {preset}", study, input_hashes(topic, inputs))
     cells = [Cell(setting, seed) for setting in study.settings() for seed in study.seeds]
     jobs = [Job(study, cell, inputs, out) for cell in cells]
-    todo = [job for job in jobs if missing and job.stored() is None]
+    todo = [job for job in jobs if missing and only in job.cell.name and job.stored() is None]
     failures: dict[str, str] = {}
-    done = len(jobs) - len(todo)
+    done = sum(job.stored() is not None for job in jobs)
     with ProgressDisplay(f"study {topic.name}", len(jobs), "cells", done) as progress:
         for name, error in _run(todo, workers):
             done += 1

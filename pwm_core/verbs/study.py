@@ -41,6 +41,8 @@ class StudyVerb:
     """Folder of pages to renew as well: ``docs/studies``."""
     missing: bool = True
     """Run missing cells; ``--no-missing`` only renews table and plots of those there are."""
+    only: str = ""
+    """Run only cells whose names contain this: ``task=cheetah-run,seed=0``."""
     json: bool = False
     """Print the table as JSON."""
 
@@ -55,7 +57,13 @@ class StudyVerb:
             raise PwmError(f"study {self.name} has no preset {self.preset!r}, only {known}")
         out = self.out or Path("runs/studies") / self.name / self.preset
         outcome = run_study(
-            chosen, self.preset, self.inputs, out, self.workers, missing=self.missing
+            chosen,
+            self.preset,
+            self.inputs,
+            out,
+            self.workers,
+            missing=self.missing,
+            only=self.only,
         )
         if outcome.results:
             self._write(chosen, outcome, out)

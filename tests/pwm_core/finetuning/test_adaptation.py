@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,8 +120,20 @@ def test_a_better_candidate_is_what_the_next_round_starts_from(
     assert proposing.running == [start.policy, better]
 
 
-def test_worse_means_that_no_policy_as_good_would_earn_so_little() -> None:
-    old = Policies(Path("a"), Path("b"), (100.0, 110.0, 120.0, 130.0))
-    assert not replace(old, returns=(112.0, 112.0)).worse_than(old)
-    assert replace(old, returns=(80.0, 85.0)).worse_than(old)
-    assert replace(old, returns=(109.0,)).worse_than(replace(old, returns=(110.0,)))
+def test_a_decision_stands_when_the_run_goes_on(
+    start: Policies, robot: Task, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    better = pushing(start.policy, tmp_path / "better.safetensors", 0.1)
+    earned = {start.policy: (60.0, 62.0), better: (70.0, 71.0)}
+    monkeypatch.setattr(adaptation._Recording, "watch", lambda self, policy: earned[policy])
+    proposing = Proposing([(better, True), (better, False)] * 2)
+    monkeypatch.setattr(adaptation, "Finetuning", proposing)
+    found = adapt(robot, start, tiny_data, tmp_path / "out", CONFIG)
+    assert [r.kept for r in found.rounds] == [True, False]
+    (file,) = (tmp_path / "out").glob("round*/trial.json")
+    trial = json.loads(file.read_text())
+    assert trial["returns"] == [70.0, 71.0]
+    file.write_text(json.dumps(trial | {"passed": False}))  # as by another rule
+    again = adapt(robot, start, tiny_data, tmp_path / "out", CONFIG)
+    assert [r.kept for r in again.rounds] == [False, False]
+    assert again.running.policy == start.policy

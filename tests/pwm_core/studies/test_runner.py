@@ -43,6 +43,15 @@ def test_every_cell_runs_once_however_often_the_study_is_started(
     assert [r.figures for r in again.results] == [r.figures for r in outcome.results]
 
 
+def test_only_the_cells_that_are_named_run(tmp_path: Path, counting: ModuleType) -> None:
+    inputs, out = Inputs(tmp_path), tmp_path / "out"
+    outcome = run_study(counting.TOPIC, "quick", inputs, out, workers=1, only="size=2,seed=1")
+    assert [(r.setting["size"], r.seed) for r in outcome.results] == [(2, 1)]
+    outcome = run_study(counting.TOPIC, "quick", inputs, out, workers=1, only="size=2")
+    assert [(r.setting["size"], r.seed) for r in outcome.results] == [(2, 0), (2, 1)]
+    assert runs_of(out) == {"size=2,seed=0": 1, "size=2,seed=1": 1}
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_failed_cell_is_named_leaves_the_others_alone_and_is_tried_again(
     tmp_path: Path, counting: ModuleType, workers: int
