@@ -68,3 +68,9 @@ def judge(task: str, policy: nn.Module, episodes: int) -> dict[str, Any]:
     found = run_episodes(get_task(task), act, range(episodes))
     decision_ms, _ = time_decisions(lambda: act, found.observation[:, 0])
     return {"return": found.returns.tolist(), "decision_ms": decision_ms}
+
+
+def reward_error(trained: TrainedWorldModel, task: str) -> float | None:
+    """Return the model's held-out reward error in percent; ``None`` where all rewards are alike."""
+    error = trained.quality["tasks"][task]["reward_error"]
+    return None if error is None else 100 * error

@@ -19,7 +19,7 @@ from pwm_core.extraction.runner import Extraction
 from pwm_core.model.config import SIZES, WorldModelConfig
 from pwm_core.pretraining.runner import Pretraining, PretrainingOptions
 from pwm_core.studies.drawing import bars, panels, selected
-from pwm_core.studies.extracting import begin, judge
+from pwm_core.studies.extracting import begin, judge, reward_error
 from pwm_core.studies.one_for_all import AllTasks, ToldActor, learn_all, new_learner
 from pwm_core.studies.study import Column, Figures, Inputs, Result, Setting, Topic
 from pwm_core.studies.world_data import WORLD_MODEL, only, recipe
@@ -40,7 +40,7 @@ class MultiTaskVsPerTask:
     updates: int = 1000
     """Gradient steps of a task's own world model; the model of all tasks has so many for each."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    iterations: int = 200
+    iterations: int = 100
     """Actor updates of every policy. One for all sees a batch of each task in every update, so
     that there are as many rollouts and fewer updates."""
     batch: int = 64
@@ -80,8 +80,8 @@ class MultiTaskVsPerTask:
 
     def _judged(self, extraction: Extraction, policy: Any) -> dict[str, Any]:
         task = extraction.info.name
-        error = extraction.trained.quality["tasks"][task]["reward_error"]
-        return judge(task, policy, self.episodes) | {"reward_error": 100 * error}
+        error = reward_error(extraction.trained, task)
+        return judge(task, policy, self.episodes) | {"reward_error": error}
 
     def _one_for_all(self, task: str, seed: int, learned: Inputs, folder: Path) -> dict[str, Any]:
         """Judge the shared policy of ``seed``; the first cell that needs it extracts it."""

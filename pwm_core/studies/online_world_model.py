@@ -34,19 +34,19 @@ class OnlineWorldModel:
     """Both learn a task from nothing and are judged after as many decisions of it."""
 
     tasks: tuple[str, ...] = ("cartpole-swingup",)
-    rounds: int = 8
+    rounds: int = 6
     """Times that episodes are added, model and policy go on, and the policy is judged."""
     each: int = 3
     """Episodes that are added each time; those of the first are random."""
     noise: float = 0.3
     """Standard deviation of what is added to the policy's actions, which are in [-1, 1]."""
     model: WorldModelConfig = field(default_factory=lambda: SIZES["tiny"])
-    updates: int = 200
+    updates: int = 150
     """Gradient steps of the world model in a round."""
     seeds: tuple[int, ...] = (0, 1, 2)
     iterations: int = 60
     """Actor updates in a round; critics begin anew and learn alone for a sixth as many more."""
-    episodes: int = 10
+    episodes: int = 5
     """Real episodes by which a policy is judged."""
 
     def settings(self) -> Sequence[Setting]:
