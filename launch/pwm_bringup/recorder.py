@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import IntegerRange, ParameterDescriptor
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
@@ -38,6 +38,7 @@ from pwm_bringup.bag_metadata import Topic
 from pwm_bringup.message_definition import DefinitionError, full_text
 from pwm_bringup.recording import Message, Recording
 from pwm_core.stop_signals import stop_requested
+from pwm_diagnostics import diagnostic_message
 
 TOPICS = (
     *("action", "observation", "joint_states", "imu/data", "odom", "cmd_vel", "target"),
@@ -179,14 +180,14 @@ class Recorder(Node):
             "lost_messages": self._lost,
             "free_bytes": shutil.disk_usage(recording.bag.folder).free,
         }
-        status = DiagnosticStatus(
-            level=DiagnosticStatus.ERROR if recording.failure else DiagnosticStatus.OK,
-            name=f"{self.get_fully_qualified_name()}: recording",
-            message=f"ended: {recording.failure}" if recording.failure else "recording",
-            values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+        message = diagnostic_message(
+            self.get_clock().now().to_msg(),
+            f"{self.get_fully_qualified_name()}: recording",
+            "disk",
+            DiagnosticStatus.ERROR if recording.failure else DiagnosticStatus.OK,
+            f"ended: {recording.failure}" if recording.failure else "recording",
+            values,
         )
-        message = DiagnosticArray(status=[status])
-        message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
@@ -28,6 +28,7 @@ from std_srvs.srv import Trigger
 from pwm_core.errors import PwmError
 from pwm_core.files import sha256
 from pwm_core.stop_signals import stop_requested
+from pwm_diagnostics import diagnostic_message
 from pwm_finetune import parameters
 from pwm_finetune.data import HELD_OUT, TRAINING, OnlineData
 from pwm_finetune.explorer import Explorer
@@ -252,16 +253,9 @@ class FinetuneNode(Node):
             "candidates_refused": state.refused,
             **{f"gaps: {reason}": count for reason, count in self._recorder.gaps.items()},
         }
-        status = DiagnosticStatus(
-            level=level,
-            name=f"{self.get_fully_qualified_name()}: fine-tuning",
-            message=text,
-            hardware_id="policy",
-            values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
-        )
-        message = DiagnosticArray(status=[status])
-        message.header.stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(message)
+        name = f"{self.get_fully_qualified_name()}: fine-tuning"
+        now = self.get_clock().now().to_msg()
+        self._diagnostics.publish(diagnostic_message(now, name, "policy", level, text, values))
 
     def _health(self) -> tuple[bytes, str]:
         state = self._rounds.state

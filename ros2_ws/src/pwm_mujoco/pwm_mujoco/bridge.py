@@ -31,12 +31,13 @@ from std_msgs.msg import Float64
 from std_srvs.srv import SetBool
 
 from pwm_core.stop_signals import stop_requested
+from pwm_diagnostics import diagnostic_message
 from pwm_mujoco import parameters
 from pwm_mujoco.bare_model import load_model
 from pwm_mujoco.cameras import Cameras
 from pwm_mujoco.interfaces import NamedCommand, RobotInterface, SimulatorInterface
 from pwm_mujoco.joint_commands import CommandReader
-from pwm_mujoco.messages import diagnostic_message, stamp
+from pwm_mujoco.messages import stamp
 from pwm_mujoco.robot_topics import RobotTopics
 from pwm_mujoco.stepping import Stepping
 from pwm_mujoco.viewer import Viewer
@@ -239,7 +240,7 @@ class MujocoBridge(Node):
             values, (level, text) = self._figures(factor), self._health()
         name = f"{self.get_fully_qualified_name()}: simulation"
         now = self.get_clock().now().to_msg()
-        self._diagnostics.publish(diagnostic_message(now, name, level, text, values))
+        self._diagnostics.publish(diagnostic_message(now, name, "mujoco", level, text, values))
 
     def _health(self) -> tuple[bytes, str]:
         if self.world.fault is not None:

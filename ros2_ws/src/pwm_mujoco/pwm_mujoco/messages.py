@@ -8,7 +8,6 @@ import math
 import mujoco
 import numpy as np
 from builtin_interfaces.msg import Time
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import Quaternion, WrenchStamped
 from nav_msgs.msg import Odometry
 from pwm_interfaces.msg import Observation
@@ -140,14 +139,3 @@ def _quaternion(quaternion: np.ndarray) -> Quaternion:
     """Return MuJoCo's ``[w, x, y, z]``, brought to length 1."""
     w, x, y, z = (quaternion / np.linalg.norm(quaternion)).tolist()
     return Quaternion(w=w, x=x, y=y, z=z)
-
-
-def diagnostic_message(
-    time: Time, name: str, level: bytes, text: str, values: dict[str, object]
-) -> DiagnosticArray:
-    """Return one diagnostic status."""
-    status = DiagnosticStatus(level=level, name=name, message=text, hardware_id="mujoco")
-    status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
-    message = DiagnosticArray(status=[status])
-    message.header.stamp = time
-    return message

@@ -10,12 +10,12 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
+from pwm_diagnostics import diagnostic_message
 from pwm_policy.configuration import Configuration
 from pwm_policy.emergency_stop import EmergencyStop
 from pwm_policy.fallback import HELD, UNPREDICTED
 from pwm_policy.loop import ControlLoop
 from pwm_policy.loop_statistics import LoopStatistics
-from pwm_policy.messages import diagnostic_message
 from pwm_policy.monitor import NoveltyWatch
 
 STALE_SHARE = 0.05
@@ -68,7 +68,7 @@ class Health:
             text = "moving to the safe action" if loop.landing else "running"
         name = f"{self._node.get_fully_qualified_name()}: control loop"
         stamp = self._node.get_clock().now().to_msg()
-        self._publisher.publish(diagnostic_message(stamp, name, level, text, values))
+        self._publisher.publish(diagnostic_message(stamp, name, "policy", level, text, values))
         self._watch.look_again()
 
     def _warning(

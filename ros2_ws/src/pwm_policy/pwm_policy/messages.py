@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bundles and figures as ROS messages."""
+"""Bundles as ROS messages."""
 
 from __future__ import annotations
 
 import json
 
-from builtin_interfaces.msg import Time
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from pwm_interfaces.msg import PolicyInfo
 
 from pwm_core.sources import PREVIOUS_ACTION
@@ -34,16 +32,3 @@ def observed_topics(bundle: Bundle) -> list[str]:
     """Return the topics that ``bundle``'s observation comes from, without its own commands."""
     topics = {channel.topic for channel in bundle.observation.channels}
     return sorted(topics - {PREVIOUS_ACTION.topic})
-
-
-def diagnostic_message(
-    stamp: Time, name: str, level: bytes, text: str, values: dict[str, object]
-) -> DiagnosticArray:
-    """Return one diagnostic status; numbers are rounded for reading."""
-    status = DiagnosticStatus(level=level, name=name, message=text, hardware_id="policy")
-    for key, value in values.items():
-        shown = f"{value:.4f}" if isinstance(value, float) else str(value)
-        status.values.append(KeyValue(key=key, value=shown))
-    message = DiagnosticArray(status=[status])
-    message.header.stamp = stamp
-    return message
