@@ -41,7 +41,7 @@ class Muscles:
     """World models and policies of bodies with more and more muscles, learned in rounds."""
 
     tasks: tuple[str, ...] = (
-        "myo-leg-stand-random",
+        "myo-leg-walk",
         "myo-torso-pose-fixed",
         "myo-challenge-table-tennis-p0",
     )
@@ -144,7 +144,7 @@ TOPIC = Topic(
             tasks=(
                 "myo-finger-pose-fixed",
                 "myo-hand-pose-0-fixed",
-                "myo-leg-stand-random",
+                "myo-leg-walk",
                 "myo-torso-pose-fixed",
                 "myo-challenge-table-tennis-p0",
                 "myo-challenge-soccer-p1",
