@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -14,6 +14,9 @@ from matplotlib.figure import Figure
 
 from pwm_core.evaluation.comparison import Planner
 from pwm_core.evaluation.controllers import Planners
+from pwm_core.evaluation.controllers.cem import CemConfig
+from pwm_core.evaluation.controllers.gradient import GradientConfig
+from pwm_core.evaluation.controllers.mppi import MppiConfig
 from pwm_core.extraction.config import ExtractionConfig
 from pwm_core.extraction.runner import Extraction
 from pwm_core.extraction.store import POLICY_FILE, TrainedPolicy
@@ -43,14 +46,22 @@ class FirstOrderVsZeroth:
 
     tasks: tuple[str, ...] = ("cartpole-swingup",)
     seeds: tuple[int, ...] = (0, 1, 2)
-    iterations: int = 200
+    iterations: int = 100
     """Actor updates of the two extractions."""
     batch: int = 64
     episodes: int = 10
     """Real episodes of each policy."""
     planner_episodes: int = 1
     """Real episodes of each planner and seed; planning takes long."""
-    horizons: tuple[int, ...] = (1, 4, 16, 32)
+    planners: Planners = field(
+        default_factory=lambda: Planners(
+            mppi=MppiConfig(samples=128, iterations=3, elites=16, policy_plans=12),
+            cem=CemConfig(samples=128, generations=3, elites=16),
+            gradient=GradientConfig(starts=8, updates=10),
+        )
+    )
+    """Settings of the planners; here fewer candidates than usual, for plans of three numbers."""
+    horizons: tuple[int, ...] = (1, 4, 16)
     """Imagined decisions over which gradients are judged."""
     probe_after: int = 50
     """First-order updates after which gradients are judged, the same policy for both kinds."""
@@ -112,7 +123,7 @@ class FirstOrderVsZeroth:
     ) -> dict[str, object]:
         policy = self._policy(task, seed, inputs, folder)
         seeds = tuple(range(seed * self.planner_episodes, (seed + 1) * self.planner_episodes))
-        planning = Planners().named(method)
+        planning = self.planners.named(method)
         score = Planner(task, method, planning, policy, inputs.world_model, seeds).run()
         assert score.decision_ms is not None
         return {"return": list(score.returns), "decision_ms": score.decision_ms[0]}
@@ -196,6 +207,7 @@ TOPIC = Topic(
             seeds=(0, 1, 2, 3, 4),
             iterations=2000,
             planner_episodes=4,
+            planners=Planners(),
             horizons=(1, 2, 4, 8, 16, 32),
             probe_batches=64,
         ),
@@ -206,6 +218,7 @@ TOPIC = Topic(
             batch=512,
             episodes=50,
             planner_episodes=10,
+            planners=Planners(),
             horizons=(1, 2, 4, 8, 16, 32, 64),
             probe_after=1000,
             probe_batches=256,

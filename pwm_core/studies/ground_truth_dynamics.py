@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,7 @@ from pwm_core.studies.gradient_quality import own_quality
 from pwm_core.studies.mujoco_world import mujoco_world
 from pwm_core.studies.study import Column, Figures, Inputs, Result, Setting, Topic
 from pwm_core.studies.true_world import TrueWorld, true_returns
-from pwm_core.studies.world_data import WORLD_MODEL, collect_random, pretrain
+from pwm_core.studies.world_data import SMALL, WORLD_MODEL, collect_random, pretrain
 
 ANALYTIC: dict[str, Callable[[], AnalyticWorld]] = {
     "double-pendulum": DoublePendulum,
@@ -54,9 +54,9 @@ class GroundTruthDynamics:
     """Tasks of MuJoCo: without contacts, and on them."""
     seeds: tuple[int, ...] = (0, 1, 2)
     iterations: int = 100
-    batch: int = 64
+    batch: int = 32
     horizon: int = 16
-    model: WorldModelConfig = field(default_factory=lambda: SIZES["tiny"])
+    model: WorldModelConfig = SMALL
     """World model of each world."""
     updates: int = 750
     """Its gradient steps."""
@@ -66,7 +66,7 @@ class GroundTruthDynamics:
     """Decisions per episode of an analytic world."""
     wandering: int = 24
     """Episodes of correlated noise on a task of MuJoCo, ..."""
-    planned: int = 6
+    planned: int = 4
     """... and of disturbed planning on the true dynamics: its data."""
     judged: int = 32
     """Episodes of an analytic world that judge a policy; 10 of a task."""
@@ -250,6 +250,8 @@ TOPIC = Topic(
         "full": GroundTruthDynamics(
             seeds=(0, 1, 2, 3, 4),
             iterations=1000,
+            batch=64,
+            model=SIZES["tiny"],
             updates=5000,
             episodes=1000,
             wandering=100,
@@ -259,6 +261,7 @@ TOPIC = Topic(
         "gpu": GroundTruthDynamics(
             seeds=(0, 1, 2, 3, 4),
             iterations=5000,
+            batch=64,
             model=SIZES["5M"],
             updates=20_000,
             episodes=5000,

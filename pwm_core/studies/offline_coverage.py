@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,7 +22,7 @@ from pwm_core.pretraining.quality import too_poor
 from pwm_core.studies.drawing import curve, panels, selected, values
 from pwm_core.studies.extracting import begin, judge
 from pwm_core.studies.study import Column, Figures, Inputs, Result, Setting, Topic
-from pwm_core.studies.world_data import WORLD_MODEL, pretrain
+from pwm_core.studies.world_data import SMALL, WORLD_MODEL, pretrain
 
 QUALITIES: Mapping[str, tuple[Behaviour, ...]] = {
     "random": (Correlated(),),
@@ -39,12 +39,12 @@ class OfflineCoverage:
 
     task: str = "cartpole-swingup"
     qualities: tuple[str, ...] = ("random", "mixed", "expert")
-    amounts: tuple[int, ...] = (6, 18, 96)
+    amounts: tuple[int, ...] = (6, 96)
     """Episodes of a dataset."""
-    most_planned: int = 18
+    most_planned: int = 6
     """Largest dataset with planned episodes in it, which take long."""
-    model: WorldModelConfig = field(default_factory=lambda: SIZES["tiny"])
-    updates: int = 750
+    model: WorldModelConfig = SMALL
+    updates: int = 500
     """Gradient steps of a world model."""
     seeds: tuple[int, ...] = (0, 1, 2)
     iterations: int = 100
@@ -129,6 +129,7 @@ TOPIC = Topic(
         "full": OfflineCoverage(
             amounts=(12, 48, 99, 300, 999),
             most_planned=999,
+            model=SIZES["tiny"],
             updates=4000,
             iterations=1000,
             seeds=(0, 1, 2, 3, 4),

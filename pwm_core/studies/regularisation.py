@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -22,7 +22,7 @@ from pwm_core.studies.extracting import begin, encoded, frozen, judge, start_lat
 from pwm_core.studies.gradient_quality import own_quality
 from pwm_core.studies.study import Column, Figures, Inputs, Result, Setting, Topic
 from pwm_core.studies.table import by_setting, estimate
-from pwm_core.studies.world_data import WORLD_MODEL, pretrain
+from pwm_core.studies.world_data import SMALL, WORLD_MODEL, pretrain
 
 Choice = tuple[str, int, float]
 """Layer, and SimNorm's group and temperature, which no other layer has."""
@@ -51,18 +51,17 @@ class Regularisation:
         ("simnorm", 8, 1.0),
         ("simnorm", 32, 1.0),
         ("simnorm", 8, 0.5),
-        ("simnorm", 8, 2.0),
     )
-    model: WorldModelConfig = field(default_factory=lambda: SIZES["tiny"])
+    model: WorldModelConfig = SMALL
     """All else of the world model."""
-    updates: int = 750
+    updates: int = 500
     """Gradient steps of a world model."""
     seeds: tuple[int, ...] = (0, 1, 2)
     iterations: int = 100
     """Actor updates."""
     episodes: int = 10
     """Real episodes of each policy."""
-    probe_batches: int = 16
+    probe_batches: int = 8
     """Batches whose gradients are compared."""
 
     def settings(self) -> Sequence[Setting]:
@@ -174,6 +173,7 @@ TOPIC = Topic(
         "quick": Regularisation(),
         "full": Regularisation(
             choices=MANY,
+            model=SIZES["tiny"],
             updates=4000,
             seeds=(0, 1, 2, 3, 4),
             iterations=1000,

@@ -20,6 +20,8 @@ from pwm_core.tasks.task import discount
 
 HOLD = 4
 """Decisions that a random action is held: faster changes average out."""
+SMALL = WorldModelConfig(latent=64, encoder_width=128, width=128)
+"""A world model that is trained in seconds."""
 WORLD_MODEL = "world_model.safetensors"
 """The result of :func:`pretrain`."""
 

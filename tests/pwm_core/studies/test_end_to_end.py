@@ -10,6 +10,11 @@ from typing import Any
 import pytest
 
 from pwm_core.data.dataset import Dataset
+from pwm_core.evaluation.controllers import Planners
+from pwm_core.evaluation.controllers.cem import CemConfig
+from pwm_core.evaluation.controllers.gradient import GradientConfig
+from pwm_core.evaluation.controllers.mppi import MppiConfig
+from pwm_core.evaluation.controllers.policy_mppi import PolicyMppiConfig
 from pwm_core.model.config import WorldModelConfig
 from pwm_core.studies.offline_coverage import QUALITIES, OfflineCoverage
 from pwm_core.studies.runner import run_study
@@ -17,6 +22,12 @@ from pwm_core.studies.study import Inputs
 from pwm_core.studies.table import table_rows
 from pwm_core.studies.topics import TOPICS, topic
 
+FEW_PLANS = Planners(
+    MppiConfig(samples=8, iterations=1, elites=4, policy_plans=2),
+    CemConfig(samples=8, generations=1, elites=4),
+    GradientConfig(starts=2, updates=1),
+    PolicyMppiConfig(samples=8, iterations=1, elites=4, policy_plans=2),
+)
 SMALLEST: dict[str, dict[str, Any]] = {
     "action-dimensions": {
         "actions": (2, 3),
@@ -36,6 +47,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
         "batch": 4,
         "episodes": 1,
         "horizons": (1, 2),
+        "planners": FEW_PLANS,
         "probe_after": 1,
         "probe_batches": 3,
     },
@@ -90,26 +102,6 @@ def test_every_study_is_tried_here_or_in_a_file_of_its_own() -> None:
         assert (folder / f"test_{name.replace('-', '_')}.py").is_file(), name
 
 
-@pytest.fixture
-def _few_plans(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planners that look at a handful of plans, in episodes of ten decisions."""
-    from pwm_core.evaluation.controllers import Planners
-    from pwm_core.evaluation.controllers.cem import CemConfig
-    from pwm_core.evaluation.controllers.gradient import GradientConfig
-    from pwm_core.evaluation.controllers.mppi import MppiConfig
-    from pwm_core.evaluation.controllers.policy_mppi import PolicyMppiConfig
-    from pwm_core.studies import first_order_vs_zeroth
-
-    few = Planners(
-        MppiConfig(samples=8, iterations=1, elites=4, policy_plans=2),
-        CemConfig(samples=8, generations=1, elites=4),
-        GradientConfig(starts=2, updates=1),
-        PolicyMppiConfig(samples=8, iterations=1, elites=4, policy_plans=2),
-    )
-    monkeypatch.setattr(first_order_vs_zeroth, "Planners", lambda: few)
-
-
-@pytest.mark.usefixtures("_few_plans")
 @pytest.mark.parametrize("name", list(SMALLEST))
 def test_the_smallest_scale_runs_from_cells_to_plots(
     name: str, tmp_path: Path, tiny_data: Path, tiny_world_model: Path
