@@ -13,18 +13,20 @@ from std_msgs.msg import String
 from pwm_bringup.session import EVERY_MESSAGE, Session
 
 NOISE = "exploration_noise"
+ADAPTING = "adapting"
+"""Stage of the episodes that are the robot's own."""
 Event = dict[str, Any]
 """``what`` is ``shift``, ``verdict`` or ``episode``. An episode has ``stage``, ``return``, the
 largest ``noise``, and ``policy``, which is empty where several acted."""
 
 
 class Events:
-    """Listens from construction on."""
+    """Listens to verdicts from construction on, and to the robot's own episodes when told to."""
 
     def __init__(self, session: Session) -> None:
         self.found: list[Event] = []
-        self.stage = "nominal"
-        """What the episodes that end from now on are for."""
+        self.adapting = False
+        """Whether the episodes that end are the robot's own, to be noted as such."""
         self._session = session
         self._episode, self._step = -1, -1
         self._policies: set[str] = set()
@@ -37,13 +39,18 @@ class Events:
         """Add an event."""
         self.found.append({"what": what} | details)
 
+    def note_episode(self, stage: str, policy: str, earned: float, noise: float = 0.0) -> None:
+        """Add a whole episode."""
+        self.note("episode", **{"stage": stage, "policy": policy, "return": earned, "noise": noise})
+
     @property
     def verdicts(self) -> list[Event]:
         return [event for event in self.found if event["what"] == "verdict"]
 
-    def episodes(self, stage: str) -> int:
-        """Return how many whole episodes a stage has had."""
-        return sum(event.get("stage") == stage for event in self.found)
+    @property
+    def episodes(self) -> int:
+        """How many whole episodes the adaptation has had."""
+        return sum(event.get("stage") == ADAPTING for event in self.found)
 
     def _on_observation(self, message: Observation) -> None:
         if message.step == self._step:
@@ -53,14 +60,9 @@ class Events:
             self._episode, self._policies, self._noisiest = message.episode, set(), 0.0
         self._policies.add(self._session.status.policy)
         self._noisiest = max(self._noisiest, self._noise)
-        if message.terminated or message.truncated:
-            self.note(
-                "episode",
-                stage=self.stage,
-                policy=self._policies.pop() if len(self._policies) == 1 else "",
-                noise=self._noisiest,
-                **{"return": message.episode_return},
-            )
+        if self.adapting and (message.terminated or message.truncated):
+            policy = self._policies.pop() if len(self._policies) == 1 else ""
+            self.note_episode(ADAPTING, policy, message.episode_return, self._noisiest)
 
     def _on_verdict(self, message: String) -> None:
         verdict = json.loads(message.data, parse_constant=lambda name: None)

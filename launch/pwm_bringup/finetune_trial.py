@@ -60,11 +60,13 @@ class Trial:
 
     def returns(self, stage: str) -> list[float]:
         """Return what the acting policy earns in the episodes that compare, in lockstep."""
-        self.events.stage = stage
-        task, count = self._arguments.task, self._arguments.episodes
-        records = [run_lockstep(self.session, task, "", SEED + n) for n in range(count)]
-        found = [float(record["return"]) for record in records]
-        print(f"{stage}: {np.mean(found):.1f} ({records[0]['policy']})", flush=True)
+        found, policy = [], ""
+        for number in range(self._arguments.episodes):
+            record = run_lockstep(self.session, self._arguments.task, "", SEED + number)
+            policy = record["policy"]
+            found.append(float(record["return"]))
+            self.events.note_episode(stage, policy, found[-1])
+        print(f"{stage}: {np.mean(found):.1f} ({policy})", flush=True)
         return found
 
     def shift(self) -> None:
@@ -75,8 +77,9 @@ class Trial:
 
     def adapt(self) -> None:
         """Let the robot act and learn until the last round has ended."""
-        begun, self.events.stage = time.monotonic(), "adapting"
-        real_time = self._arguments.real_time
+        self.session.spin_until(lambda: bool(self.states), "the fine-tuning node")
+        begun, real_time = time.monotonic(), self._arguments.real_time
+        self.events.adapting = True
         if real_time:
             self.session.configure("policy_node", trigger="clock")
         self._drive("realtime" if real_time else "lockstep")
@@ -89,6 +92,7 @@ class Trial:
             counts = self.ticks["learning" if learns else "acting"]
             for name, count in self._ticks().items():
                 counts[name] += count - before[name]
+        self.events.adapting = False
         self.seconds = time.monotonic() - begun
 
     def _until(self, learns: bool) -> None:
@@ -167,7 +171,7 @@ def _measure(
         "shifted": shifted,
         "adapted": adapted,
         "recovered": float(regained / lost) if lost > 0 else None,
-        "episodes": trial.events.episodes("adapting"),
+        "episodes": trial.events.episodes,
         "learner_minutes": trial.learning / 60,
         "minutes": trial.seconds / 60,
         "ticks": trial.ticks,
