@@ -12,6 +12,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from pwm_core.device import resolve_device
 from pwm_core.extraction.config import ExtractionConfig
 from pwm_core.extraction.frozen_model import FrozenModel
 from pwm_core.extraction.learner import Learner
@@ -70,6 +71,11 @@ class ActionDimensions:
     evaluation_steps: int = 400
     """Decisions after which the rest of the cost, discounted to below 2 %, is left out."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where everything is computed: a GPU where there is one."""
+        return resolve_device("auto")
+
     def settings(self) -> Sequence[Setting]:
         return [
             {"body": body, "actions": actions, "method": method}
@@ -114,12 +120,12 @@ class ActionDimensions:
         typical = SPREAD**2 * float(known.q.sum()) / (1 - known.discount)
         reward = TrainingReward(symlog=False, scale=typical, penalty=0.0)
         states, actions = known.b.shape
-        return Learner(states, actions, known.discount, reward, config, torch.device("cpu"))
+        return Learner(states, actions, known.discount, reward, config, self.device)
 
     def _extract(self, known: Regulator, score: bool, seed: int, rate: float) -> Learner:
         """Return a learner after all its iterations in the model that is ``known``."""
         learner = self._learner(known, seed, rate)
-        model = LinearQuadraticModel(known)
+        model = LinearQuadraticModel(known, self.device)
         if score:
             self._zeroth(ScoreFunction(model, learner))
         else:
@@ -136,11 +142,11 @@ class ActionDimensions:
             method.update(self._starts(model, seed, iteration)[None], [iteration])
 
     def _starts(self, model: FrozenModel, seed: int, iteration: int) -> Tensor:
-        return _states(self.batch, model.latent, seed * 10_007 + iteration)
+        return _states(self.batch, model.latent, seed * 10_007 + iteration).to(self.device)
 
     def _cost(self, of: Regulator, policy: nn.Module) -> float:
         """Return the mean discounted cost of ``policy``."""
-        x = _states(self.evaluation_starts, len(of.a), EVALUATION_SEED)
+        x = _states(self.evaluation_starts, len(of.a), EVALUATION_SEED).to(self.device)
         return float(discounted_cost(of, policy, x, self.evaluation_steps).mean())
 
     def _least(self, of: Regulator) -> float:
@@ -153,7 +159,7 @@ class ActionDimensions:
         self, true: Regulator, known: Regulator, score: bool, seed: int
     ) -> GradientQuality:
         """Judge the method's gradient of a batch at a policy that is half trained."""
-        world, model = LinearQuadraticModel(true), LinearQuadraticModel(known)
+        world, model = (LinearQuadraticModel(each, self.device) for each in (true, known))
         learner = self._learner(true, seed, self.actor_rates[0])
         self._first(Together(world, [learner]), world, self.probe_after, seed)
         exact = Together(world, [learner.twin()])
@@ -175,8 +181,8 @@ class ActionDimensions:
         """Yield starts ``[batch, state]`` and noise ``[horizon, batch, A]``."""
         size = learner.actor.mean.get_parameter("0.weight").shape[1]
         for batch in range(batches):
-            generator = torch.Generator().manual_seed(seed * 10_007 + batch + 5_000)
-            z = SPREAD * torch.randn(self.batch, size, generator=generator)
+            generator = torch.Generator(self.device).manual_seed(seed * 10_007 + batch + 5_000)
+            z = SPREAD * torch.randn(self.batch, size, generator=generator, device=self.device)
             yield z, learner.noise(self.batch, generator)
 
     def draw(self, results: Sequence[Result]) -> Mapping[str, Figure]:
@@ -213,10 +219,10 @@ class _OptimalGain(nn.Module):
 
     def __init__(self, of: Regulator) -> None:
         super().__init__()
-        self._gain = torch.from_numpy(of.gain()).float()
+        self._gain = torch.from_numpy(of.gain())
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.tanh(-x @ self._gain.T)
+        return torch.tanh(-x @ self._gain.to(x).T)
 
 
 def _states(count: int, size: int, seed: int) -> Tensor:
@@ -252,6 +258,18 @@ TOPIC = Topic(
             actor_rates=(1e-2, 3e-3, 1e-3, 3e-4),
             critic_passes=4,
             probe_batches=64,
+            reference_batches=1024,
+        ),
+        "gpu": ActionDimensions(
+            actions=(2, 4, 8, 16, 32, 64, 128, 256, 500, 1000),
+            most_joints=500,
+            seeds=(0, 1, 2, 3, 4),
+            iterations=5000,
+            batch=512,
+            actor_rates=(1e-2, 3e-3, 1e-3, 3e-4),
+            critic_hidden=(256, 128),
+            critic_passes=4,
+            probe_batches=256,
             reference_batches=1024,
         ),
     },

@@ -58,7 +58,7 @@ class GroundTruthDynamics:
     horizon: int = 16
     model: WorldModelConfig = SMALL
     """World model of each world."""
-    updates: int = 750
+    updates: int = 500
     """Its gradient steps."""
     episodes: int = 300
     """Episodes of random actions in an analytic world: its data."""
@@ -66,7 +66,7 @@ class GroundTruthDynamics:
     """Decisions per episode of an analytic world."""
     wandering: int = 24
     """Episodes of correlated noise on a task of MuJoCo, ..."""
-    planned: int = 4
+    planned: int = 2
     """... and of disturbed planning on the true dynamics: its data."""
     judged: int = 32
     """Episodes of an analytic world that judge a policy; 10 of a task."""

@@ -95,14 +95,15 @@ def identified(true: Regulator, transitions: int, noise: float, seed: int) -> Re
 class LinearQuadraticModel(FrozenModel):
     """A regulator as extraction sees a world: the latent is the state itself."""
 
-    def __init__(self, regulator: Regulator) -> None:
+    def __init__(self, regulator: Regulator, device: torch.device | str = "cpu") -> None:
         self.latent, self.actions = regulator.b.shape
         layer = nn.Linear(self.latent + self.actions, self.latent).requires_grad_(False)
         both = np.concatenate([regulator.a, regulator.b], 1)
         layer.weight.copy_(torch.from_numpy(both))
         layer.bias.zero_()
-        self.dynamics = nn.Sequential(layer)
-        self._cost = torch.from_numpy(np.concatenate([regulator.q, regulator.r])).float()
+        self.dynamics = nn.Sequential(layer).to(device)
+        cost = np.concatenate([regulator.q, regulator.r])
+        self._cost = torch.from_numpy(cost).float().to(device)
 
     def reward(self, pair: Tensor) -> Tensor:
         return -(self._cost * pair.square()).sum(-1)
@@ -114,9 +115,9 @@ class LinearQuadraticModel(FrozenModel):
 @torch.no_grad()
 def discounted_cost(regulator: Regulator, policy: nn.Module, x: Tensor, steps: int) -> Tensor:
     """Return what ``policy`` pays in ``steps`` decisions from ``x [batch, state]``, ``[batch]``."""
-    a, b = (torch.from_numpy(matrix).float() for matrix in (regulator.a, regulator.b))
-    q, r = (torch.from_numpy(cost).float() for cost in (regulator.q, regulator.r))
-    total = torch.zeros(len(x))
+    arrays = regulator.a, regulator.b, regulator.q, regulator.r
+    a, b, q, r = (torch.from_numpy(array).to(x) for array in arrays)
+    total = x.new_zeros(len(x))
     for t in range(steps):
         action = policy(x)
         cost = (q * x.square()).sum(1) + (r * action.square()).sum(1)

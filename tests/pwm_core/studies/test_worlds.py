@@ -52,23 +52,34 @@ def test_gradients_of_the_analytic_worlds_are_those_of_finite_differences(
     )
 
 
+def pendulum_energy(q: Tensor, v: Tensor) -> Tensor:
+    """Of two rods of 1 m with 1 kg at each end, angles from hanging, in J."""
+    c = (q[:, 0] - q[:, 1]).cos()
+    kinetic = v[:, 0] ** 2 + v[:, 1] ** 2 / 2 + v[:, 0] * v[:, 1] * c
+    return kinetic - GRAVITY * (2 * q[:, 0].cos() + q[:, 1].cos())
+
+
 def test_the_pendulum_keeps_its_energy_without_torque_and_damping() -> None:
     world = DoublePendulum()
     world.damping = 0.0
-
-    def energy(observation: Tensor) -> Tensor:
-        q, v = world.state(observation)
-        c = (q[:, 0] - q[:, 1]).cos()
-        kinetic = v[:, 0] ** 2 + v[:, 1] ** 2 / 2 + v[:, 0] * v[:, 1] * c
-        return kinetic - GRAVITY * (2 * q[:, 0].cos() + q[:, 1].cos())
-
     observation = world.starts(16, generator()).double()
-    before = energy(observation)
+    before = pendulum_energy(*world.state(observation))
     for _ in range(20):
         observation = world.next(observation, torch.zeros(16, 2).double())
-    torch.testing.assert_close(
-        energy(observation), before, rtol=0, atol=0.2
-    )  # of some 50 J that it exchanges
+    after = pendulum_energy(*world.state(observation))
+    torch.testing.assert_close(after, before, rtol=0, atol=0.2)  # of some 50 J that it exchanges
+
+
+def test_the_pendulum_gains_the_power_of_its_torques_less_that_of_the_damping() -> None:
+    world, h = DoublePendulum(), 1e-5
+    q, v = world.state(world.starts(16, generator()).double())
+    torque = 10 * torch.rand(16, 2, generator=generator()).double() - 5
+    a = world.acceleration(q, v, torque)
+    later = pendulum_energy(q + h * v, v + h * a)
+    earlier = pendulum_energy(q - h * v, v - h * a)
+    first, second = torque.unbind(1)
+    power = first * v[:, 0] + second * (v[:, 1] - v[:, 0]) - world.damping * v.square().sum(1)
+    torch.testing.assert_close((later - earlier) / (2 * h), power, rtol=1e-4, atol=1e-4)
 
 
 def test_the_ball_flies_over_the_wall_or_bounces_off_it() -> None:
@@ -146,6 +157,21 @@ def test_cart_pole_reward_is_the_tasks() -> None:
         earned = world.earned(rows[0], rows[1].expand(2, -1))
         low, high = sorted(earned.tolist())
         assert 0.6 * low - 1e-3 <= reward <= 1.6 * high + 1e-3
+
+
+def test_cheetah_reward_follows_the_tasks() -> None:
+    """The task pays for the speed of the torso's mass, the world for that of its root."""
+    world = mujoco_world("cheetah-run")
+    environment, rng = world.task.make_single(0), np.random.default_rng(0)
+    observation, _ = environment.reset(seed=1)
+    action, paid, earned = np.zeros(6), np.zeros(100), np.zeros(100)
+    for step in range(100):
+        action = 0.9 * action + 0.4 * rng.normal(size=6)
+        before, command = observation, np.clip(action, -1, 1).astype(np.float32)
+        observation, paid[step], _, _, _ = environment.step(command)
+        rows = torch.from_numpy(np.stack([before, observation]))
+        earned[step] = world.earned(rows, torch.from_numpy(command).expand(2, -1)).mean()
+    assert np.corrcoef(paid, earned)[0, 1] > 0.8
 
 
 def test_unknown_tasks_are_answered_with_the_known_ones() -> None:
