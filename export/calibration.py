@@ -31,7 +31,7 @@ LATENESS = 1.0
 LATE_PARTS = (0.0, 0.5, 1.0)
 """Parts of it by which a third of the episodes each are late."""
 HELD_SHARE = 0.02
-"""Part of the decisions that a busy machine makes a whole control step late."""
+"""Part of the decisions that a busy machine makes a whole control step later than usual."""
 
 
 @dataclass(frozen=True)
@@ -101,12 +101,12 @@ def delays(rng: np.random.Generator, decisions: int, substeps: int, lateness: fl
 
     ``lateness`` is in control steps; what is no whole number of simulator steps is rounded up as
     often as its fraction says. Where there is any lateness, a few decisions (:data:`HELD_SHARE`)
-    come a control step late.
+    come a control step later than usual: a tick was missed.
     """
     fractions, luck = rng.uniform(size=(2, decisions))
     usual = np.floor(lateness * substeps + fractions).astype(int)
     held = (luck < HELD_SHARE) & (lateness > 0)
-    return np.where(held, np.maximum(usual, substeps), usual)
+    return np.where(held, usual + substeps, usual)
 
 
 def acting(delay: np.ndarray, substeps: int) -> np.ndarray:
