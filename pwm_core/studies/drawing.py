@@ -40,6 +40,13 @@ def values(results: Sequence[Result], name: str) -> list:
     return list(dict.fromkeys(r.setting[name] for r in results if name in r.setting))
 
 
+def measured_places(axes: Axes, places: Sequence[float]) -> None:
+    """Make the horizontal axis logarithmic, with marks at the ``places`` that were measured."""
+    axes.set_xscale("log")
+    axes.set_xticks(places, [f"{place:g}" for place in places])
+    axes.set_xticks([], minor=True)
+
+
 def curve(
     axes: Axes,
     results: Sequence[Result],

@@ -22,7 +22,7 @@ from pwm_core.extraction.runner import Extraction
 from pwm_core.extraction.store import POLICY_FILE, TrainedPolicy
 from pwm_core.extraction.together import Together
 from pwm_core.files import sha256, write_atomically
-from pwm_core.studies.drawing import bars, panels, selected
+from pwm_core.studies.drawing import bars, measured_places, panels, selected
 from pwm_core.studies.extracting import (
     begin,
     computing_seconds,
@@ -178,10 +178,13 @@ class FirstOrderVsZeroth:
                     label = method if result.seed == self.seeds[0] else None
                     points = result.figures["horizons"], result.figures[name]
                     axes.plot(*points, color=f"C{colour}", marker="o", ms=3, label=label)
-        for axes, name in ((noise, "variance of the gradient"), (ratio, "signal to noise")):
-            axes.set_xscale("log", base=2)
+        for axes, name in (
+            (noise, "variance of the gradient"),
+            (ratio, "signal to noise of a batch"),
+        ):
+            measured_places(axes, self.horizons)
             axes.set_yscale("log")
-            axes.set_xlabel("horizon")
+            axes.set_xlabel("horizon (decisions)")
             axes.set_ylabel(name)
             axes.legend(fontsize=8)
         return figure

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from pwm_core.extraction.config import ExtractionConfig
 from pwm_core.extraction.gradient_noise import gradient_noise
 from pwm_core.extraction.runner import Extraction
-from pwm_core.studies.drawing import curve, panels, selected, values
+from pwm_core.studies.drawing import curve, measured_places, panels, selected, values
 from pwm_core.studies.extracting import begin, computing_seconds, judge, start_latents
 from pwm_core.studies.study import Column, Figures, Inputs, Result, Setting, Topic
 
@@ -79,17 +79,19 @@ class HorizonBatch:
                     line = sorted(line, key=lambda result: result.setting[over])
                     if len(values(line, over)) > 1:
                         curve(axis, line, over, name, f"{other} {value}")
-                axis.set_xscale("log", base=2)
-                axis.set_xlabel(over)
+                measured_places(axis, sorted(values(results, over)))
+                axis.set_xlabel(f"{over} ({UNITS[over]})")
                 axis.set_ylabel(title)
+                axis.set_ylim(bottom=0)
                 if axis.lines:
                     axis.legend(fontsize=8)
-        return {"horizon-batch": figure}
+        return {"curves": figure}
 
 
+UNITS = {"horizon": "decisions", "batch": "rollouts"}
 FIGURES = {
     "return": "return",
-    "gradient_noise": "noise of the actor's gradient over its length",
+    "gradient_noise": "gradient's noise over its length",
     "iteration_ms": "ms of computing per update",
 }
 

@@ -19,7 +19,7 @@ from pwm_core.extraction.diagnosis import exploited
 from pwm_core.model.config import SIZES, WorldModelConfig
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.pretraining.quality import too_poor
-from pwm_core.studies.drawing import curve, panels, selected, values
+from pwm_core.studies.drawing import curve, measured_places, panels, selected, values
 from pwm_core.studies.extracting import begin, judge
 from pwm_core.studies.study import Column, Figures, Inputs, Result, Setting, Topic
 from pwm_core.studies.world_data import SMALL, WORLD_MODEL, pretrain
@@ -106,7 +106,7 @@ class OfflineCoverage:
         errors.set_ylabel("reward error on held-out episodes (%)")
         errors.set_yscale("log")
         for axis in (returns, errors):
-            axis.set_xscale("log")
+            measured_places(axis, sorted(values(results, "episodes")))
             axis.set_xlabel("episodes of data")
             axis.legend(fontsize=7)
         return {"coverage": figure}
