@@ -18,7 +18,7 @@ from pwm_core.extraction.frozen_model import FrozenModel
 from pwm_core.extraction.learner import Learner
 from pwm_core.extraction.reward import TrainingReward
 from pwm_core.extraction.together import Together
-from pwm_core.studies.drawing import curve, panels, selected, values
+from pwm_core.studies.drawing import curve, measured_places, panels, selected, values
 from pwm_core.studies.gradient_quality import GradientQuality, gradient_quality
 from pwm_core.studies.linear_quadratic import (
     Body,
@@ -208,7 +208,7 @@ class ActionDimensions:
             for each in (regret, noise):
                 each.set_yscale("log")
             for each in (regret, cosine, noise):
-                each.set_xscale("log")
+                measured_places(each, values(of_body, "actions"))
                 each.set_xlabel("actions")
             regret.legend(fontsize=7)
         return figure
