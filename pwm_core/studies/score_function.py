@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Extraction without the model's gradients: REINFORCE with the critics as a baseline.
+"""Extraction without the model's gradients: REINFORCE and PPO with the critics as a baseline.
 
 The same imagined rollouts, critics, optimisers and schedule as ``extraction.together``; only the
 actor's gradient is the likelihood ratio's instead of the model's.
@@ -37,8 +37,7 @@ class ScoreFunction:
         )
         learner.schedule(iteration)
         weight = -1 / learner.spread.divisor(earned)
-        self._set_gradient(pair, noise, target, discount, weight)
-        learner.step_actor()
+        self._follow(pair, noise, target, discount, weight, generator)
         learner.spread.observe(target, first=iteration == 0)
         states = pair[:-1, :, : self.model.latent]
         orders = learner.orders(target.numel(), generator)
@@ -55,6 +54,19 @@ class ScoreFunction:
         self._set_gradient(pair, noise, target, discount, torch.tensor(1.0))
         return self.learner.actor_gradient()
 
+    def _follow(
+        self,
+        pair: Tensor,
+        noise: Tensor,
+        target: Tensor,
+        discount: Tensor,
+        weight: Tensor,
+        generator: torch.Generator,
+    ) -> None:
+        """Let the actor follow what was imagined; ``generator`` draws what is left to chance."""
+        self._set_gradient(pair, noise, target, discount, weight)
+        self.learner.step_actor()
+
     @torch.no_grad()
     def _imagine(self, z: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return pairs ``[H + 1, batch, …]``, rewards, values of states 1 … H and discounts."""
@@ -69,11 +81,59 @@ class ScoreFunction:
         self, pair: Tensor, noise: Tensor, target: Tensor, discount: Tensor, weight: Tensor
     ) -> None:
         """Set the actor's gradients of ``weight`` times what led to returns ``target`` is worth."""
-        actor, states = self.learner.actor, pair[:-1, :, : self.model.latent]
-        advantage = survival(discount)[:-1] * (target - self.learner.value(states))
-        mean, sigma = actor.mean(states), actor.sigma()
-        taken = (mean + sigma * noise).detach()
-        likelihood = -0.5 * ((taken - mean) / sigma).square() - sigma.log()
-        for parameter in actor.parameters():
+        states = pair[:-1, :, : self.model.latent]
+        advantage = self._advantage(states, target, discount)
+        likelihood = self._likelihood(states, self._taken(states, noise))
+        self._clear_gradient()
+        (weight * (advantage * likelihood).sum(0).mean()).backward()
+
+    def _advantage(self, states: Tensor, target: Tensor, discount: Tensor) -> Tensor:
+        """Return how much more than the critics say each action led to, ``[H, batch]``."""
+        return survival(discount)[:-1] * (target - self.learner.value(states))
+
+    @torch.no_grad()
+    def _taken(self, states: Tensor, noise: Tensor) -> Tensor:
+        """Return what was chosen in ``states``, before the tanh."""
+        return self.learner.actor.mean(states) + self.learner.actor.sigma() * noise
+
+    def _likelihood(self, states: Tensor, taken: Tensor) -> Tensor:
+        """Return the logarithm of the actor's density of ``taken``, up to a constant."""
+        mean, sigma = self.learner.actor.mean(states), self.learner.actor.sigma()
+        return (-0.5 * ((taken - mean) / sigma).square() - sigma.log()).sum(-1)
+
+    def _clear_gradient(self) -> None:
+        for parameter in self.learner.actor.parameters():
             parameter.grad = None
-        (weight * (advantage * likelihood.sum(-1)).sum(0).mean()).backward()
+
+
+class ProximalPolicy(ScoreFunction):
+    """PPO (arXiv 1707.06347): several steps by every batch, with the ratio of densities clipped.
+
+    It takes the critics' passes and mini-batches; advantages are standardised over the batch.
+    """
+
+    clip = 0.2
+    """By how much the ratio may leave one before it earns no more."""
+
+    def _follow(
+        self,
+        pair: Tensor,
+        noise: Tensor,
+        target: Tensor,
+        discount: Tensor,
+        weight: Tensor,
+        generator: torch.Generator,
+    ) -> None:
+        learner, states = self.learner, pair[:-1, :, : self.model.latent]
+        advantage = self._advantage(states, target, discount).flatten()
+        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        taken, states = self._taken(states, noise).flatten(0, 1), states.flatten(0, 1)
+        with torch.no_grad():
+            before = self._likelihood(states, taken)
+        for order in learner.orders(len(states), generator):
+            for rows in order.chunk(learner.config.critic_batches):
+                ratio = (self._likelihood(states[rows], taken[rows]) - before[rows]).exp()
+                bounded = ratio.clamp(1 - self.clip, 1 + self.clip)
+                self._clear_gradient()
+                (-torch.min(ratio * advantage[rows], bounded * advantage[rows]).mean()).backward()
+                learner.step_actor()

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -15,7 +17,7 @@ from pwm_core.extraction.reward import TrainingReward
 from pwm_core.extraction.together import Together
 from pwm_core.studies.gradient_quality import gradient_quality, own_quality
 from pwm_core.studies.linear_quadratic import LinearQuadraticModel, discounted_cost, regulator
-from pwm_core.studies.score_function import ScoreFunction
+from pwm_core.studies.score_function import ProximalPolicy, ScoreFunction
 
 OF = regulator("muscles", 3, 0.95)
 CONFIG = ExtractionConfig(
@@ -90,14 +92,36 @@ def test_score_function_has_the_same_mean_and_more_noise() -> None:
     assert own_quality(second)[0] > 2 * own_quality(first)[0]
 
 
-def test_score_function_learns() -> None:
+@pytest.mark.parametrize("kind", [ScoreFunction, ProximalPolicy])
+def test_it_learns(kind: type[ScoreFunction]) -> None:
     learner = new_learner(replace(CONFIG, horizon=8))
-    method, x = ScoreFunction(LinearQuadraticModel(OF), learner), samples(64, 1)[0]
+    method, x = kind(LinearQuadraticModel(OF), learner), samples(64, 1)[0]
     before = discounted_cost(OF, learner.actor, x, 50).mean()
     for iteration in range(60):
         z = 0.3 * torch.randn(64, 4, generator=torch.Generator().manual_seed(iteration))
         method.update(z, iteration)
     assert discounted_cost(OF, learner.actor, x, 50).mean() < 0.5 * before
+
+
+@torch.no_grad()
+def _change_of_densities(clip: float) -> float:
+    """By how much forty passes over one batch change the density of a typical action."""
+    learner = new_learner(replace(CONFIG, horizon=1, critic_passes=40, final_rate=3e-2))
+    before, (z, noise) = deepcopy(learner.actor), samples(512, 1)
+    method = ProximalPolicy(LinearQuadraticModel(OF), learner)
+    method.clip = clip
+    with torch.enable_grad():
+        method.update(z, 1)
+    taken = before.mean(z) + before.sigma() * noise[0]
+    after, earlier = (
+        torch.distributions.Normal(actor.mean(z), actor.sigma()).log_prob(taken).sum(-1)
+        for actor in (learner.actor, before)
+    )
+    return float(((after - earlier).exp() - 1).abs().median())
+
+
+def test_proximal_steps_end_where_the_ratio_is_clipped() -> None:
+    assert 0 < _change_of_densities(0.2) < 0.4 < _change_of_densities(1e9)
 
 
 def test_gradient_quality_of_known_vectors() -> None:
