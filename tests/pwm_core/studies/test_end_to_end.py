@@ -43,6 +43,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
         "evaluation_steps": 5,
     },
     "first-order-vs-zeroth": {
+        "extractors": ("first-order", "score function", "PPO"),
         "iterations": 2,
         "batch": 4,
         "episodes": 1,
@@ -102,6 +103,12 @@ def test_every_study_is_tried_here_or_in_a_file_of_its_own() -> None:
         assert (folder / f"test_{name.replace('-', '_')}.py").is_file(), name
 
 
+@pytest.fixture
+def _one_planner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pwm_core.studies.first_order_vs_zeroth.PLANNERS", ("policy+mppi",))
+
+
+@pytest.mark.usefixtures("_one_planner")
 @pytest.mark.parametrize("name", list(SMALLEST))
 def test_the_smallest_scale_runs_from_cells_to_plots(
     name: str, tmp_path: Path, tiny_data: Path, tiny_world_model: Path
