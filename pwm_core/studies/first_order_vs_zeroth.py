@@ -31,10 +31,11 @@ from pwm_core.studies.extracting import (
     start_latents,
 )
 from pwm_core.studies.gradient_quality import own_quality
-from pwm_core.studies.score_function import ScoreFunction
+from pwm_core.studies.score_function import ProximalPolicy, ScoreFunction
 from pwm_core.studies.study import Column, Figures, Inputs, Result, Setting, Topic
 
-FIRST_ORDER, SCORE = "first-order", "score function"
+FIRST_ORDER, SCORE, PROXIMAL = "first-order", "score function", "PPO"
+ZEROTH = {SCORE: ScoreFunction, PROXIMAL: ProximalPolicy}
 PLANNERS = ("mppi", "cem", "gradient", "policy+mppi")
 SECONDS_FILE = "seconds.json"
 """What the extraction of a policy that several cells use took; there once the policy is."""
@@ -45,9 +46,11 @@ class FirstOrderVsZeroth:
     """Policies and planners of one world model, in the real simulator."""
 
     tasks: tuple[str, ...] = ("cartpole-swingup",)
+    extractors: tuple[str, ...] = (FIRST_ORDER, SCORE)
+    """Ways of extraction; PPO, too, learns from imagined rollouts."""
     seeds: tuple[int, ...] = (0, 1, 2)
     iterations: int = 100
-    """Actor updates of the two extractions."""
+    """Actor updates of each extraction; PPO's are of several steps."""
     batch: int = 64
     episodes: int = 10
     """Real episodes of each policy."""
@@ -69,17 +72,19 @@ class FirstOrderVsZeroth:
     """Batches of rollouts whose gradients are compared."""
 
     def settings(self) -> Sequence[Setting]:
-        methods = (FIRST_ORDER, SCORE, *PLANNERS)
+        methods = (*self.extractors, *PLANNERS)
         return [{"task": task, "method": method} for task in self.tasks for method in methods]
 
     def measure(self, setting: Setting, seed: int, inputs: Inputs, folder: Path) -> Figures:
         task, method = str(setting["task"]), str(setting["method"])
         if method in PLANNERS:
             return self._planned(task, method, seed, inputs, folder)
+        if method == PROXIMAL:  # which has no gradient of its own at a given policy
+            return self._zeroth(method, task, seed, inputs, folder)
         probe = self._extraction(task, seed, inputs, folder / "probe")
         gradients = self._gradients(probe, method)
         if method == SCORE:
-            return self._score_function(task, seed, inputs, folder) | gradients
+            return self._zeroth(method, task, seed, inputs, folder) | gradients
         policy = self._policy(task, seed, inputs, folder)
         seconds = json.loads((policy.parent / SECONDS_FILE).read_text())
         judged = judge(task, TrainedPolicy.load(policy).policy, self.episodes)
@@ -106,11 +111,11 @@ class FirstOrderVsZeroth:
                 write_atomically(shared / SECONDS_FILE, json.dumps(seconds))
         return shared / POLICY_FILE
 
-    def _score_function(
-        self, task: str, seed: int, inputs: Inputs, folder: Path
+    def _zeroth(
+        self, name: str, task: str, seed: int, inputs: Inputs, folder: Path
     ) -> dict[str, object]:
         extraction = self._extraction(task, seed, inputs, folder / "extraction")
-        method = ScoreFunction(frozen(extraction), extraction.learner)
+        method = ZEROTH[name](frozen(extraction), extraction.learner)
         started = computing_seconds(extraction.device)
         for iteration in range(self.iterations):
             extraction.iteration = iteration
@@ -194,8 +199,9 @@ TOPIC = Topic(
     "first-order-vs-zeroth",
     "On one world model: are policies extracted by first-order gradients better than planning in "
     "the same model (MPPI, CEM, first-order planning, MPPI around the policy) and than extraction "
-    "by the score function (REINFORCE in imagination, critics as a baseline)? Return in the real "
-    "simulator, time, and how noisy the two kinds of gradient are over the horizon.",
+    "by the score function (REINFORCE in imagination, critics as a baseline; at the larger "
+    "scales PPO too)? Return in the real simulator, time, and how noisy the two kinds of gradient "
+    "are over the horizon.",
     (
         Column("return", "return"),
         Column("extraction_s", "extraction (s of computing)"),
@@ -207,6 +213,7 @@ TOPIC = Topic(
         "quick": FirstOrderVsZeroth(),
         "full": FirstOrderVsZeroth(
             tasks=("cartpole-swingup", "cartpole-balance"),
+            extractors=(FIRST_ORDER, SCORE, PROXIMAL),
             seeds=(0, 1, 2, 3, 4),
             iterations=2000,
             planner_episodes=4,
@@ -216,6 +223,7 @@ TOPIC = Topic(
         ),
         "gpu": FirstOrderVsZeroth(
             tasks=("cartpole-swingup", "cartpole-balance"),
+            extractors=(FIRST_ORDER, SCORE, PROXIMAL),
             seeds=(0, 1, 2, 3, 4),
             iterations=10_000,
             batch=512,
