@@ -68,23 +68,23 @@ class Generalisation:
     )
     ways: tuple[tuple[str, int], ...] = (
         (NOTHING, 0),
-        (EMBEDDING, 9),
-        (WHOLE, 9),
-        (NEW, 9),
-        (WHOLE, 24),
+        (EMBEDDING, 6),
+        (WHOLE, 6),
+        (NEW, 6),
+        (WHOLE, 18),
     )
     """What is learned, of how many episodes; a third each of random actions, of a good controller
     with noise, and of that controller."""
-    updates: int = 200
+    updates: int = 150
     """Gradient steps of an embedding, or of the whole model."""
-    new_updates: int = 500
+    new_updates: int = 400
     """Gradient steps of a new model."""
     embedding_rate: float = 0.03
     """Learning rate of an embedding alone."""
     model: WorldModelConfig = field(default_factory=lambda: SIZES["tiny"])
     """Sizes of a new model."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    iterations: int = 100
+    iterations: int = 80
     """Actor updates."""
     episodes: int = 10
     """Real episodes of each policy."""
@@ -182,7 +182,7 @@ class Generalisation:
 
 EVERY_WAY = (
     (NOTHING, 0),
-    *((learned, count) for count in (9, 36, 144) for learned in (EMBEDDING, WHOLE, NEW)),
+    *((learned, count) for count in (6, 18, 60, 180) for learned in (EMBEDDING, WHOLE, NEW)),
 )
 
 TOPIC = Topic(

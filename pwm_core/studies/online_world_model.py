@@ -34,7 +34,7 @@ class OnlineWorldModel:
     """Both learn a task from nothing and are judged after as many decisions of it."""
 
     tasks: tuple[str, ...] = ("cartpole-swingup",)
-    rounds: int = 6
+    rounds: int = 5
     """Times that episodes are added, model and policy go on, and the policy is judged."""
     each: int = 3
     """Episodes that are added each time; those of the first are random."""
