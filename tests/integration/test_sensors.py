@@ -172,7 +172,10 @@ def test_sensors_slower_than_the_policy_are_told(
     robot("joint_states", joint_state)
     until(lambda: "held an older one, for input comes too rarely" in health(), "the share")
     assert "joint_states: " in health()
-    assert not any(action.safe for action in actions)
+    # On a busy machine the first observation may be late already: then there is nothing to hold.
+    acted = list(itertools.dropwhile(lambda action: action.safe, actions))
+    assert acted
+    assert not any(action.safe for action in acted)
 
 
 def test_joints_under_the_robots_own_names_in_and_out(
