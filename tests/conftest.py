@@ -214,6 +214,7 @@ def tiny_policy(
     from pwm_core.data.dataset import Dataset
     from pwm_core.extraction.config import ExtractionConfig, ExtractionOptions
     from pwm_core.extraction.runner import Extraction
+    from pwm_core.files import sha256
     from pwm_core.model.store import TrainedWorldModel
 
     config = ExtractionConfig(
@@ -239,7 +240,8 @@ def tiny_policy(
     out = tmp_path_factory.mktemp("tiny") / "policy"
     trained = TrainedWorldModel.load(tiny_world_model, torch.device("cpu"))
     data = Dataset(tiny_data)
-    Extraction(trained, data, "cartpole-swingup", out, config, options).run({"dataset": "tiny"})
+    lineage = {"dataset": "tiny", "world_model": sha256(tiny_world_model)}
+    Extraction(trained, data, "cartpole-swingup", out, config, options).run(lineage)
     return out / "policy.safetensors"
 
 

@@ -154,6 +154,26 @@ def listen(session) -> Callable[..., list[Any]]:
 
 
 @pytest.fixture
+def relay(session) -> Callable[[Callable[[Any], None]], str]:
+    """Publish the simulator's observations again, changed, on the topic that is returned."""
+    from pwm_interfaces.msg import Observation
+
+    from pwm_bringup.session import EVERY_MESSAGE
+
+    def make(change: Callable[[Any], None]) -> str:
+        publisher = session.create_publisher(Observation, "changed_observation", EVERY_MESSAGE)
+
+        def forward(message: Any) -> None:
+            change(message)
+            publisher.publish(message)
+
+        session.create_subscription(Observation, "observation", forward, EVERY_MESSAGE)
+        return "changed_observation"
+
+    return make
+
+
+@pytest.fixture
 def observe(session, until) -> Iterator[Callable[..., None]]:
     """Publish observations of cartpole-balance, 50 a second; call the result to change them."""
     from pwm_interfaces.msg import Observation

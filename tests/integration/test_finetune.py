@@ -7,6 +7,7 @@ Simulator, policy node and fine-tuning node are real; the learner is a script th
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pwm_core.data.dataset import Dataset
@@ -260,3 +262,58 @@ def test_another_world_model_than_the_policys_stops_before_it_begins(
     found.until(mode="stopped")
     assert "name the one it came from" in found.state["reason"]
     assert found.state["round"] == 0
+    until(
+        lambda: any("name the one it came from" in line for line in found.process.tail), "its log"
+    )
+
+
+def test_transitions_that_are_not_finite_never_reach_the_learner(
+    finetuning, relay, session, until, tmp_path
+) -> None:
+    """Some observations are NaN, others infinite; a round begins with what lies between them."""
+
+    def spoil(message: Any) -> None:
+        if message.step % 50 == 0:
+            message.data = [math.nan if message.step % 100 else math.inf] * len(message.data)
+
+    found = finetuning({"finetune": ["hang"], "export": ["hang"]}, observation_topic=relay(spoil))
+    found.until(phase="learning")
+    data = Dataset(tmp_path / "online" / "round_0001" / "data")
+    data.validate()
+    learned = [data.trajectory(episode) for episode in data.episodes]
+    for recorded in learned:
+        assert len(recorded.reward) < 50
+        for values in (recorded.observation, recorded.action, recorded.reward):
+            assert np.isfinite(values).all()
+    assert len(learned) > 4
+    until(
+        lambda: int(figures(session).get("gaps: an observation is not finite", 0)) > 2,
+        "the gaps to be counted",
+    )
+    assert session.status.policy_epoch == 1
+
+
+@pytest.mark.parametrize("reward", [math.nan, math.inf])
+def test_rewards_that_are_not_finite_are_never_learned_from(
+    finetuning, session, until, reward
+) -> None:
+    """They come on a topic of their own, far more often than decisions."""
+    from std_msgs.msg import Float64
+
+    found = finetuning({"finetune": ["hang"], "export": ["hang"]}, reward="topic")
+    publisher = session.create_publisher(Float64, "reward", 10)
+    until(publisher.get_subscription_count, "the node's subscription")
+    session.create_timer(0.005, lambda: publisher.publish(Float64(data=reward)))
+    until(
+        lambda: int(figures(session).get("gaps: no finite reward", 0)) > 2000,
+        "two episodes without",
+    )
+    assert (found.state["phase"], found.state["round"]) == ("gathering", 0)
+    recorded = [figures(session)[f"{name}_transitions"] for name in ("training", "held_out")]
+    assert recorded == ["0", "0"]
+    assert session.status.policy_epoch == 1
+
+
+def figures(session: Any) -> dict[str, str]:
+    """Return the fine-tuning node's figures; empty before the first."""
+    return session.diagnostics.get("finetune_node", {})

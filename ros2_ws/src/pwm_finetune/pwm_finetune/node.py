@@ -61,7 +61,7 @@ class FinetuneNode(Node):
         self._verdicts = self.create_publisher(String, "~/verdict", VERDICTS)
         self._progress = self.create_publisher(String, "~/progress", QoSProfile(depth=10))
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._objection = ""
+        self._objection = self._told = ""
         self._lineage: Call | None = None
         self._checked = self._ending = False
         self._rounds = Rounds(
@@ -223,8 +223,12 @@ class FinetuneNode(Node):
         self._verdicts.publish(String(data=json.dumps(verdict)))
 
     def _publish_state(self) -> None:
-        state = self._rounds.state.to_json() | {"error": self._objection}
-        self._states.publish(String(data=json.dumps(state)))
+        state = self._rounds.state
+        told = f"{state.mode.value}, {state.phase.value}: {state.reason}"
+        if told != self._told:
+            self._told = told
+            self.get_logger().info(told)
+        self._states.publish(String(data=json.dumps(state.to_json() | {"error": self._objection})))
 
     def _every_second(self) -> None:
         state = self._rounds.state
