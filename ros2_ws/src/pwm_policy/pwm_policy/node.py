@@ -309,8 +309,9 @@ class PolicyNode(LifecycleNode):
             )
 
     def _wake_loop(self) -> None:
-        if self._loop is not None:
-            self._loop.wake()
+        loop = self._loop
+        if loop is not None:
+            loop.wake()
 
     def _wait_for_tick(self) -> None:
         loop = self._loop
@@ -333,29 +334,30 @@ class PolicyNode(LifecycleNode):
 
     def _check_parameters(self, changed: list[Parameter]) -> SetParametersResult:
         reason = parameters.refusal(changed)
-        if not reason and self._slot.active is not None:  # configured
+        active = self._slot.active
+        if not reason and active is not None:  # configured
             present = {p.name: self.get_parameter_or(p.name).value for p in changed}
             differing = [p for p in changed if p.value != present[p.name]]
-            control_step = self._slot.active.bundle.control_step
-            reason = parameters.refusal_while_configured(differing, control_step)
+            reason = parameters.refusal_while_configured(differing, active.bundle.control_step)
         return SetParametersResult(successful=not reason, reason=reason)
 
     def _apply_parameters(self, changed: list[Parameter]) -> None:
         """Let a running loop be driven as the parameters say from now on."""
-        names = {parameter.name for parameter in changed}
-        if self._loop is None or not names & DRIVING:
+        names, loop = {parameter.name for parameter in changed}, self._loop
+        if loop is None or not names & DRIVING:
             return
         if "trigger" in names:
             self._statistics.clear()  # figures of two triggers say nothing together
-        self._loop.drive(self._loop_settings())
+        loop.drive(self._loop_settings())
 
     # Health
 
     def _every_second(self) -> None:
         if self._failure and self._status.state == "active":
             self._transitions.run(self._deactivate_failed)
+        active = self._slot.active
         figures: dict[str, object] = {
-            "policy": self._slot.active.name if self._slot.active else "",
+            "policy": active.name if active else "",
             "refused_swaps": self._policies.counts["refused_swaps"],
             "swaps": self._policies.counts["swaps"],
         }
