@@ -46,7 +46,7 @@ class Muscles:
         "myo-challenge-table-tennis-p0",
     )
     learning: OnlineWorldModel = field(
-        default_factory=lambda: OnlineWorldModel(rounds=2, each=8, updates=200, episodes=1)
+        default_factory=lambda: OnlineWorldModel(rounds=2, each=20, updates=600, episodes=1)
     )
     """How each is learned. One episode judges: EnvPool 1.2.5 begins all of them alike."""
     seeds: tuple[int, ...] = (0, 1, 2)
