@@ -46,10 +46,10 @@ class Regularisation:
 
     task: str = "cartpole-swingup"
     choices: tuple[Choice, ...] = (
-        *OTHERS,
-        ("simnorm", 4, 1.0),
         ("simnorm", 8, 1.0),
+        *OTHERS,
         ("simnorm", 32, 1.0),
+        ("simnorm", 4, 1.0),
         ("simnorm", 8, 0.5),
     )
     model: WorldModelConfig = SMALL
