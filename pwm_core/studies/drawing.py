@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pwm_core.studies.study import Result
-from pwm_core.studies.table import by_setting, estimate
+from pwm_core.studies.table import Estimate, by_setting, estimate
 
 WIDTH, HEIGHT = 4.6, 3.4
 """Inches of a panel."""
@@ -70,14 +70,24 @@ def curve(
     axes.fill_between(x, low, high, alpha=0.2, color=line.get_color())
 
 
+def reach(found: Estimate) -> list[list[float]]:
+    """Return how far the interval reaches below and above the mean, as error bars are given."""
+    low, high = found.interval or (found.mean, found.mean)
+    return [[max(found.mean - low, 0)], [max(high - found.mean, 0)]]
+
+
+def point(axes: Axes, x: Estimate, y: Estimate, color: str, label: str) -> None:
+    """Draw the means of two figures as a point, with both intervals."""
+    above, aside = reach(y), reach(x)
+    axes.errorbar(x.mean, y.mean, above, aside, "o", color=color, capsize=2, label=label)
+
+
 def bars(axes: Axes, results: Sequence[Result], over: str, figure: str) -> None:
-    """Draw the mean of ``figure`` for every value of the setting ``over``, seeds as dots."""
+    """Draw the mean of ``figure`` for every value of the setting ``over``, with its interval."""
     for place, (_, group) in enumerate(by_setting(results)):
         found = estimate(group, figure)
         if found is None:
             continue
-        low, high = found.interval or (found.mean, found.mean)
-        reach = [[max(found.mean - low, 0)], [max(high - found.mean, 0)]]
-        axes.bar(place, found.mean, yerr=reach, capsize=3, color=f"C{place}", alpha=0.8)
+        axes.bar(place, found.mean, yerr=reach(found), capsize=3, color=f"C{place}", alpha=0.8)
     names = [str(setting[over]) for setting, _ in by_setting(results)]
     axes.set_xticks(range(len(names)), names, rotation=30, ha="right")

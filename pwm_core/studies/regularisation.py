@@ -17,7 +17,7 @@ from pwm_core.extraction.layer_gradients import output
 from pwm_core.extraction.runner import Extraction
 from pwm_core.extraction.together import Together
 from pwm_core.model.config import SIZES, WorldModelConfig
-from pwm_core.studies.drawing import panels
+from pwm_core.studies.drawing import panels, point
 from pwm_core.studies.extracting import begin, encoded, frozen, judge, start_latents
 from pwm_core.studies.gradient_quality import own_quality
 from pwm_core.studies.study import Column, Figures, Inputs, Result, Setting, Topic
@@ -112,7 +112,7 @@ class Regularisation:
             for place, (setting, group) in enumerate(by_setting(results)):
                 x, y = estimate(group, name), estimate(group, "return")
                 if x is not None and y is not None:
-                    axis.scatter(x.mean, y.mean, color=f"C{place}", label=setting["latent layer"])
+                    point(axis, x, y, color=f"C{place}", label=str(setting["latent layer"]))
             axis.set_xscale("log")
             axis.set_xlabel(AGAINST[name])
             axis.set_ylabel("return")
