@@ -129,11 +129,7 @@ TOPIC = Topic(
     "that is told the task (its embedding is an input of actor and critics), and does it lose "
     "anything to a world model of its own? All have the same data, sizes, rollouts per task, and "
     "gradient steps of the model per task.",
-    (
-        Column("return", "return"),
-        Column("reward_error", "reward error (%)"),
-        Column("decision_ms", "ms per decision"),
-    ),
+    (Column("return", "return"), Column("reward_error", "reward error (%)")),
     {
         "quick": MultiTaskVsPerTask(),
         "full": MultiTaskVsPerTask(
