@@ -18,6 +18,9 @@ from benchmarks.monitor import novelties
 from pwm_core.tasks import get_task
 from pwm_export.bundle import Bundle
 
+pytestmark = pytest.mark.timeout(1800)
+"""Training is a minute of processor time: more than five where a dozen others compute."""
+
 SWINGING, BALANCING = "swinging", "balancing"
 GAINS = {SWINGING: (1.0, 0.5, -2.0, 0.3, 0.7), BALANCING: (0.3, 0.0, 3.0, 0.4, 0.8)}
 TASKS = {SWINGING: "cartpole-swingup", BALANCING: "cartpole-balance"}
