@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import ctypes
-import os
+import itertools
+import math
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -41,21 +43,34 @@ def asking_waits(tensor: torch.Tensor) -> bool:
     return not tensor.is_cpu
 
 
-def choose_threads(step: Callable[[], object], calls: int = 4) -> int:
-    """Time ``step`` on one thread and on all cores, keep the faster setting and return it.
+def thread_choices(most: int) -> tuple[int, ...]:
+    """Return the numbers of threads worth measuring up to ``most``: powers of two, and itself."""
+    return *(2**power for power in range((most - 1).bit_length())), most
 
-    Small networks lose more by waking threads than they gain.
+
+def choose_threads(
+    label: str, step: Callable[[], object], choices: Sequence[int], seconds: float = 1.0
+) -> int:
+    """Time ``step`` with each number of threads in ``choices``, print, set and return the best.
+
+    They take turns for ``seconds``, twice at least. The best is the smallest of those within a
+    tenth of the fastest: small networks lose more by waking threads than they gain.
     """
-    seconds = {}
-    for threads in {1, os.cpu_count() or 1}:
-        torch.set_num_threads(threads)
-        step()
-        begin = time.perf_counter()
-        for _ in range(calls):
+    begin, fastest = time.perf_counter(), dict.fromkeys(sorted(choices), math.inf)
+    for turn in itertools.count():
+        for threads in fastest:
+            torch.set_num_threads(threads)
+            start = time.perf_counter()
             step()
-        seconds[threads] = time.perf_counter() - begin
-    best = min(seconds, key=lambda threads: seconds[threads])
+            if turn:  # the first is to warm up
+                fastest[threads] = min(fastest[threads], time.perf_counter() - start)
+        if turn and time.perf_counter() - begin > seconds:
+            break
+    limit = 1.1 * min(fastest.values())
+    best = next(threads for threads, least in fastest.items() if least <= limit)
     torch.set_num_threads(best)
+    found = ", ".join(f"{least * 1e3:.3g} with {threads}" for threads, least in fastest.items())
+    print(f"{label}: {best} CPU thread(s), of {found} (milliseconds a step)", file=sys.stderr)
     return best
 
 

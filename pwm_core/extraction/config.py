@@ -224,6 +224,9 @@ class ExtractionOptions:
     """Iterations between checkpoints."""
     cuda_graph: bool = True
     """On a GPU: start each iteration as one CUDA graph."""
+    threads: tuple[int, ...] = ()
+    """Numbers of CPU threads to choose from by measurement; none leaves them as they are."""
 
     def __post_init__(self) -> None:
         ONE_OR_MORE.require(self, "evaluate_every", "evaluation_episodes", "checkpoint_every")
+        ONE_OR_MORE.require(self, "threads")

@@ -24,25 +24,15 @@ from pwm_core.model.layer_gradients import (
     joined,
     settle,
 )
-from pwm_core.model.products import (
-    joint_over_rows,
-    joint_products,
-    products,
-    products_over_rows,
-)
+from pwm_core.model.products import over_rows, products
 
 __all__ = ["Visit", "frozen", "output", "settle"]
 
 
 class StackedLinearRule(ProductRule):
-    """:class:`StackedLinear`: ``[members, rows, in] -> [members, rows, out]``.
-
-    Where all members see the same rows, expanded to them, it is one product for all.
-    """
+    """:class:`StackedLinear`: ``[members, rows, in] -> [members, rows, out]``."""
 
     def forward(self, layer: StackedLinear, x: Tensor) -> tuple[Tensor, Saved]:
-        if _expanded(x):
-            return joint_products(x[0], layer.weight, layer.bias), ()
         return products(x, layer.weight, layer.bias), ()
 
     def backward(
@@ -51,17 +41,8 @@ class StackedLinearRule(ProductRule):
         return products(gradient, layer.weight.mT), []
 
     def parameters(self, x: Sequence[Tensor], gradient: Sequence[Tensor]) -> Gradients:
-        inputs, rows = joined(x, 1), joined(gradient, 1)
-        weight = (
-            joint_over_rows(inputs[0], rows)
-            if _expanded(inputs)
-            else products_over_rows(inputs, rows)
-        )
-        return [weight, rows.sum(1, keepdim=True)]
-
-
-def _expanded(x: Tensor) -> bool:
-    return x.stride(0) == 0 and len(x) > 1 and not torch.compiler.is_compiling()
+        rows = joined(gradient, 1)
+        return [over_rows(joined(x, 1), rows), rows.sum(1, keepdim=True)]
 
 
 class StackedNormRule(Rule):

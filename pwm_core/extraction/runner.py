@@ -23,7 +23,7 @@ from pwm_core.checkpoint import (
     save_checkpoint,
 )
 from pwm_core.data.dataset import Dataset, DatasetError, Episode
-from pwm_core.device import resolve_device
+from pwm_core.device import choose_threads, resolve_device
 from pwm_core.evaluation.episodes import deterministic, run_episodes
 from pwm_core.extraction.actor_critic import Policy
 from pwm_core.extraction.config import ExtractionConfig, ExtractionOptions
@@ -102,6 +102,8 @@ class Extraction:
         if begin_from:
             self._adopt(begin_from)
         self.iteration = 0
+        self.threads: int | None = None
+        """CPU threads of a run to be resumed."""
         self.iterations: Iterations | None = None
         self._run: RunDirectory | None = None
         self._curve: list[dict[str, Any]] = []
@@ -126,12 +128,17 @@ class Extraction:
         tensors, header = load_checkpoint(self._checkpoint)
         self.learner.load(tensors, self._checkpoint)
         self._best = part("best", tensors)
-        self.iteration = header["iteration"]
+        self.iteration, self.threads = header["iteration"], header.get("threads")
         return self.iteration
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write a checkpoint from which another process goes on to the same numbers."""
         tensors = self.learner.tensors() | prefixed("best", self._best)
-        header = {"iteration": self.iteration, "value_scale": self.learner.reward.scale}
+        header = {
+            "iteration": self.iteration,
+            "value_scale": self.learner.reward.scale,
+            "threads": torch.get_num_threads(),
+        }
         save_checkpoint(self._checkpoint, tensors, header)
 
     def run(self, inputs: dict[str, str]) -> TrainedPolicy:
@@ -163,7 +170,7 @@ class Extraction:
             seconds = {"seconds": time.monotonic() - self._begin}
             self._note(self._evaluate() | scalars | noise | seconds)
         if self._due(self.options.checkpoint_every) or self.finished():
-            self._save()
+            self.save()
 
     def conclude(self) -> TrainedPolicy:
         """Write the policy with the record of how it came to be."""
@@ -175,6 +182,7 @@ class Extraction:
             "diagnosis": [asdict(finding) for finding in findings],
             "world_model": self.trained.quality,
             "provenance": {**self._inputs, "config": plain(self.config)},
+            "threads": torch.get_num_threads(),
         }
         policy = TrainedPolicy(self.policy(), self.info, self._architecture(), record)
         policy.save(self.out / "policy.safetensors")
@@ -355,6 +363,7 @@ def _train(extractions: Sequence[Extraction], found: dict[Extraction, Outcome]) 
     """Iterate until every extraction is in ``found``."""
     if not (begun := [e for e in extractions if e not in found]):
         return
+    _set_threads(begun)
     one, total = len(begun) == 1, begun[0].config.iterations * len(begun)
     label = f"extract {begun[0].info.name if one else f'{len(begun)} tasks'}"
     with ProgressDisplay(label, total, "iterations", _done(begun)) as progress:
@@ -363,6 +372,23 @@ def _train(extractions: Sequence[Extraction], found: dict[Extraction, Outcome]) 
                 with _noted(found, extraction):
                     extraction.advance(figures)
             progress.update(_done(begun), running[0].shown() if one else None)
+
+
+def _set_threads(extractions: Sequence[Extraction]) -> None:
+    """Set the CPU threads that the options name, the best of them by iterations that leave nothing.
+
+    A resumed run keeps its number, since sums depend on it.
+    """
+    choices, device = extractions[0].options.threads, extractions[0].device
+    kept = [e.threads for e in extractions if e.threads in choices]
+    if kept or len(choices) == 1:
+        torch.set_num_threads((kept or choices)[0])
+    elif choices and device.type == "cpu":
+        before = [{n: t.clone() for n, t in e.learner.tensors().items()} for e in extractions]
+        choose_threads("extract", lambda: iterate(extractions), choices)
+        for extraction, tensors in zip(extractions, before, strict=True):
+            extraction.learner.load(tensors, "the weights before")
+            extraction.save()
 
 
 def _done(extractions: Sequence[Extraction]) -> int:

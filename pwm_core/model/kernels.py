@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LayerNorm with the Mish or SimNorm after it in one pass over memory, by C compiled on first use.
+"""Layers of small networks by C compiled on first use.
 
-PyTorch makes a dozen operators of the two, and a network of the usual sizes spends as long in them
-as in its products. Where there is a C compiler, ``kernels.c`` takes a second to compile, once per
-machine, and lies in the user's cache from then on; everywhere else callers do without, see
-:func:`usable`. ``PWM_KERNELS=0`` does without them too.
+LayerNorm with the Mish or SimNorm after it goes over memory once (``norms.c``): PyTorch makes a
+dozen operators of the two, and a network of the usual sizes spends as long in them as in its
+products. Products (``products.c``) are summed from where their operands lie, without a library's
+cost per call.
+
+Where there is a C compiler, this takes a second to compile, once per machine, and lies in the
+user's cache from then on; everywhere else callers do without, see :func:`usable`.
+``PWM_KERNELS=0`` does without them too.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-SOURCE = Path(__file__).with_name("kernels.c")
+SOURCES = [Path(__file__).with_name(name) for name in ("norms.c", "products.c")]
 _FLAGS = ["-std=c11", "-O3", "-fPIC", "-shared"]
 _FLAGS += ["-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"]
 _WIDTHS = {
@@ -38,6 +42,7 @@ _ARGUMENTS = {
     "norm_simnorm": [*[_COUNT] * 6, _REAL, *[_POINTER] * 6, _COUNT, _REAL],
     "norm_mish_back": [*[_COUNT] * 6, *[_POINTER] * 8],
     "norm_simnorm_back": [*[_COUNT] * 6, *[_POINTER] * 8, _COUNT, _REAL],
+    "products": [*[_COUNT] * 5, *[_POINTER, *[_COUNT] * 3] * 2, *[_POINTER, _COUNT] * 2, _COUNT],
 }
 
 Kept = tuple[Tensor, Tensor, Tensor]
@@ -48,6 +53,33 @@ def usable(x: Tensor) -> bool:
     """Return whether these functions can take ``x``: float32 on a CPU, and a compiler was found."""
     fits = x.dtype == torch.float32 and x.is_cpu
     return fits and not torch.compiler.is_compiling() and library() is not None
+
+
+def multiplies(x: Tensor) -> bool:
+    """Return whether :func:`products` can take ``x`` and is faster than PyTorch's libraries."""
+    return torch.backends.cpu.get_cpu_capability() == "AVX512" and usable(x)
+
+
+def products(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return ``x [rows, in] @ weight [in, out] + bias [out]``, of each block where there are any.
+
+    With blocks these are ``[blocks, rows, in]``, ``[blocks, in, out]`` and ``[blocks, 1, out]``.
+    Operands may be transposed, slices or expanded; the result is contiguous.
+    """
+    if 1 not in x.stride()[-2:]:
+        x = x.contiguous()
+    *blocks, rows, depth = x.shape
+    columns = weight.shape[-1]
+    y = x.new_empty(*blocks, rows, columns)
+    block = (lambda tensor: tensor.stride(0)) if blocks else (lambda tensor: 0)
+    given = (None, 0) if bias is None else (bias.data_ptr(), block(bias))
+    _library().products(
+        *(torch.get_num_threads(), *(blocks or [1]), rows, columns, depth),
+        *(x.data_ptr(), block(x), *x.stride()[-2:]),
+        *(weight.data_ptr(), block(weight), *weight.stride()[-2:]),
+        *(*given, y.data_ptr(), block(y), columns),
+    )
+    return y
 
 
 def norm_mish(x: Tensor, gain: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Kept]:
@@ -170,12 +202,13 @@ def _loaded(command: list[str]) -> ctypes.CDLL:
 
 
 def _compiled(command: list[str]) -> Path:
-    """Return the shared library that ``command`` makes of the source, from the cache if there.
+    """Return the shared library that ``command`` makes of the sources, from the cache if there.
 
     Raise ``OSError``, also for a cache that others may write to, ``SubprocessError`` or, without a
     home, ``RuntimeError``.
     """
-    name = hashlib.sha256(" ".join(command).encode() + SOURCE.read_bytes()).hexdigest()[:16]
+    read = b"".join(source.read_bytes() for source in SOURCES)
+    name = hashlib.sha256(" ".join(command).encode() + read).hexdigest()[:16]
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     path = Path(home) / "pwm-deploy" / f"kernels-{name}.so"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -187,7 +220,10 @@ def _compiled(command: list[str]) -> Path:
     with tempfile.TemporaryDirectory(dir=path.parent) as directory:
         made = Path(directory) / path.name
         subprocess.run(
-            [*command, "-o", str(made), str(SOURCE)], check=True, capture_output=True, timeout=60
+            [*command, "-o", str(made), *map(str, SOURCES)],
+            check=True,
+            capture_output=True,
+            timeout=60,
         )
         made.replace(path)  # whole or not at all, however many processes compile it
     return path

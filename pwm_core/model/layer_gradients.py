@@ -73,7 +73,7 @@ class LinearRule(ProductRule):
 
     def parameters(self, x: Sequence[Tensor], gradient: Sequence[Tensor]) -> Gradients:
         rows = joined(gradient, 0)
-        return [over_rows(joined(x, 0), rows).mT, rows.sum(0)]
+        return [over_rows(rows, joined(x, 0)), rows.sum(0)]
 
 
 class NormRule(Rule):

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Matrix products by the fastest library that PyTorch brings for them.
+"""Matrix products by the fastest there is for them.
 
 On a CPU PyTorch multiplies float32 matrices by MKL, which on processors of other makers than Intel
-keeps to AVX2; oneDNN, which is in the same wheel, uses AVX-512 there and is twice as fast. It has
-no gradient, so these functions are for code that has its own (``model.layer_gradients``).
+keeps to AVX2. Where there is AVX-512, ``model.kernels`` is twice as fast; without a C compiler
+oneDNN, which is in PyTorch's wheel, but takes longer to begin. Neither has a gradient, so
+these functions are for code that has its own (``model.layer_gradients``).
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from pwm_core.model import kernels
 
 _ONEDNN = (
     torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.backends.mkldnn.is_available()
@@ -29,38 +32,28 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if weight.dtype != x.dtype:
         y = torch.mm(x.to(weight.dtype), weight).to(x.dtype)
         return y if bias is None else y.add_(bias)
+    if kernels.multiplies(x):
+        return kernels.products(x, weight, bias)
+    return library_product(x, weight, bias)
+
+
+def library_product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return :func:`product` by the fastest library that PyTorch brings for it."""
     if _by_onednn(x):
         return torch.ops.mkldnn._linear_pointwise(x, weight.mT, bias, "none", [], "")
     return torch.mm(x, weight) if bias is None else torch.addmm(bias, x, weight)
 
 
-def joint_products(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return :func:`products` of the same ``x [n, in]`` for all members, by one product."""
-    y = product(x, weight.transpose(0, 1).flatten(1), bias.flatten())
-    return y.unflatten(1, (len(weight), -1)).transpose(0, 1)
-
-
-def joint_over_rows(x: Tensor, gradient: Tensor) -> Tensor:
-    """Return :func:`products_over_rows` of the same ``x [n, in]`` for all members."""
-    found = over_rows(x, gradient.transpose(0, 1).flatten(1))
-    return found.unflatten(1, (len(gradient), -1)).transpose(0, 1)
-
-
 def over_rows(x: Tensor, gradient: Tensor) -> Tensor:
     """Return ``x [n, in].mT @ gradient [n, out]``, the gradient of a weight, as ``[in, out]``.
 
-    A product needs its first operand row by row: the narrower of the two is turned around.
+    Also of each member. oneDNN needs a product's first operand row by row: of the two the narrower
+    is turned around.
     """
-    if x.shape[1] < gradient.shape[1]:
-        return product(x.mT, gradient)
-    return product(gradient.mT, x).mT
-
-
-def products_over_rows(x: Tensor, gradient: Tensor) -> Tensor:
-    """Return ``[members, in, out]``, :func:`over_rows` of each member's rows."""
-    if x.shape[2] < gradient.shape[2]:
-        return products(x.mT, gradient)
-    return products(gradient.mT, x).mT
+    multiply = product if x.dim() == 2 else products
+    if kernels.multiplies(x) or x.shape[-1] < gradient.shape[-1]:
+        return multiply(x.mT, gradient)
+    return multiply(gradient.mT, x).mT
 
 
 def products(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -70,6 +63,8 @@ def products(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     if torch.compiler.is_compiling():
         return _opaque(x, weight, bias)
+    if kernels.multiplies(x):
+        return kernels.products(x, weight, bias)
     if not _by_onednn(x) or x.shape[1] == 1:  # one row: vector times matrix, which MKL does well
         return torch.bmm(x, weight) if bias is None else torch.baddbmm(bias, x, weight)
     if 1 in weight.shape[1:]:  # a sum or a scaling: no library multiplies such matrices well

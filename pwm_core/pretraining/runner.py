@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -29,7 +30,7 @@ from pwm_core.data.dataset import Dataset, DatasetError
 from pwm_core.data.prefetch import Prefetch
 from pwm_core.data.sampler import Windows, WindowSampler
 from pwm_core.data.split import split
-from pwm_core.device import choose_threads, resolve_device, sent
+from pwm_core.device import choose_threads, resolve_device, sent, thread_choices
 from pwm_core.errors import PwmError
 from pwm_core.files import sha256
 from pwm_core.limits import BELOW_ONE, INSIDE, NOT_NEGATIVE, ONE_OR_MORE, POSITIVE
@@ -328,8 +329,8 @@ class Pretraining:
         if self._threads:
             torch.set_num_threads(self._threads)
         elif self.device.type == "cpu" and self.ranks.count == 1:  # else torchrun's choice stands
-            windows = self._windows()
-            choose_threads(lambda: self._gradients(windows))
+            windows, choices = self._windows(), thread_choices(os.cpu_count() or 1)
+            choose_threads("pretrain", lambda: self._gradients(windows), choices)
             self.optimizer.zero_grad(set_to_none=True)
 
     def _wide(self, windows: Windows) -> Windows:

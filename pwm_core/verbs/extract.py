@@ -18,7 +18,7 @@ import tyro
 
 from pwm_core.cluster import RayPool
 from pwm_core.data.dataset import Dataset
-from pwm_core.device import keep_freed_memory, resolve_device
+from pwm_core.device import keep_freed_memory, resolve_device, thread_choices
 from pwm_core.errors import PwmError
 from pwm_core.extraction.config import (
     ExtractionConfig,
@@ -75,8 +75,8 @@ class Extract:
     tasks_at_once: int = 0
     """Tasks that share the model's work in a process; 0 takes all that fit into memory, 1 takes one
     after the other."""
-    threads: int = 1
-    """CPU threads per process; networks of the default sizes lose by more."""
+    threads: int = 0
+    """CPU threads per process; 0 measures at the start how many of its share of the cores pay."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 …"""
     compile: bool = False
@@ -96,7 +96,8 @@ class Extract:
         for name in names:
             simulator(name, config.evaluate)
         origin = {name: self._origin(name) for name in names}
-        jobs = [self._job(name, config, origin[name]) for name in names]
+        processes = min(self.workers, len(names))
+        jobs = [self._job(name, config, origin[name], processes) for name in names]
         outcomes = self._run(jobs, trained)
         rows = [outcome.row() for outcome in outcomes]
         print_table("Extracted policies (return per episode)", rows, self.json)
@@ -134,15 +135,28 @@ class Extract:
             return self.begin_from
         return self.begin_from / task / "policy.safetensors"
 
-    def _job(self, task: str, config: ExtractionConfig, origin: Path | None = None) -> Job:
+    def _job(
+        self,
+        task: str,
+        config: ExtractionConfig,
+        origin: Path | None = None,
+        processes: int = 1,
+    ) -> Job:
         options = ExtractionOptions(
             self.device,
             self.compile,
             self.evaluate_every,
             self.evaluation_episodes,
             cuda_graph=self.cuda_graph,
+            threads=self._threads(processes),
         )
         return Job(self.world_model, self.data, task, self.out / task, config, options, origin)
+
+    def _threads(self, processes: int) -> tuple[int, ...]:
+        """Return the numbers of CPU threads that each of so many processes may choose from."""
+        if self.threads or self.ray:
+            return (self.threads or 1,)
+        return thread_choices(max(1, (os.cpu_count() or 1) // processes))
 
     def _run(self, jobs: list[Job], trained: TrainedWorldModel) -> list[Outcome]:
         """Run all ``jobs``; one that fails does not stop the others, unless it is the only one."""
@@ -184,7 +198,7 @@ class Extract:
 
 
 def _prepare(threads: int) -> None:
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads or 1)
     keep_freed_memory()
 
 

@@ -2,13 +2,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 import torch
 
-from pwm_core import device
-from pwm_core.device import choose_threads, resolve_device
+from pwm_core.device import choose_threads, resolve_device, thread_choices
 from pwm_core.errors import PwmError
 
 
@@ -25,22 +23,35 @@ class Clock:
         return self.now
 
 
-@pytest.fixture(autouse=True)
-def threads_as_before() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.mark.parametrize(("cost", "best"), [({1: 1.0, 2: 3.0}, 1), ({1: 3.0, 2: 1.0}, 2)])
-def test_faster_number_of_threads_is_kept(
-    monkeypatch: pytest.MonkeyPatch, cost: dict[int, float], best: int
+@pytest.mark.parametrize(
+    ("cost", "best"),
+    [
+        ({1: 1.0, 2: 3.0}, 1),
+        ({1: 3.0, 2: 1.0}, 2),
+        ({1: 1.05, 2: 1.0}, 1),
+        ({1: 3.0, 2: 2.0, 4: 1.0, 6: 0.95}, 4),
+    ],
+)
+def test_fewest_threads_of_the_fast_are_kept(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    cost: dict[int, float],
+    best: int,
 ) -> None:
     clock = Clock(cost)
-    monkeypatch.setattr(device.os, "cpu_count", lambda: 2)
     monkeypatch.setattr(time, "perf_counter", clock.perf_counter)
-    assert choose_threads(clock.step) == best
+    assert choose_threads("work", clock.step, list(cost)) == best
     assert torch.get_num_threads() == best
+    assert f"work: {best} CPU thread(s), of {cost[1] * 1e3:.3g} with 1" in capsys.readouterr().err
+
+
+def test_numbers_of_threads_worth_measuring() -> None:
+    assert [thread_choices(most) for most in (1, 2, 6, 8)] == [
+        (1,),
+        (1, 2),
+        (1, 2, 4, 6),
+        (1, 2, 4, 8),
+    ]
 
 
 def test_devices_by_name() -> None:

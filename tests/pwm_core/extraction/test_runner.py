@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from pwm_core.checkpoint import CheckpointError, load_checkpoint
 from pwm_core.data.dataset import Dataset, DatasetError, DatasetWriter, TaskInfo
 from pwm_core.errors import PwmError
+from pwm_core.extraction import runner
 from pwm_core.extraction.config import ExtractionConfig, ExtractionOptions
 from pwm_core.extraction.frozen_model import FrozenModel
 from pwm_core.extraction.runner import CONFIRMATION_SEED, EVALUATION_SEED, Extraction
@@ -88,6 +90,41 @@ def test_interrupted_run_ends_in_the_same_numbers(
     ]
     assert figures[0] == figures[1]
     assert [line["step"] for line in figures[1]] == [0, 10, 20]
+
+
+@pytest.mark.usefixtures("imagined_only")
+def test_threads_are_chosen_once_and_to_choose_leaves_no_trace(
+    tmp_path: Path,
+    tiny_world_model: Path,
+    dataset: Dataset,
+    extraction_config: ExtractionConfig,
+    extraction_options: ExtractionOptions,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def choose(label: str, step: Callable[[], object], choices: Sequence[int]) -> None:
+        asked.append(tuple(choices))
+        step(), step()
+
+    def run(out: Path, *threads: int) -> TrainedPolicy:
+        trained = TrainedWorldModel.load(tiny_world_model, torch.device("cpu"))
+        options = dataclasses.replace(extraction_options, threads=threads)
+        extraction = Extraction(trained, dataset, TASK, out, extraction_config, options)
+        return extraction.run(INPUTS)
+
+    monkeypatch.setattr(runner, "choose_threads", choose)
+    fixed = run(tmp_path / "fixed", 1)
+    assert asked == []
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 3)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "chosen", 1, 2)
+    chosen = run(tmp_path / "chosen", 1, 2)
+    assert asked == [(1, 2)]
+    assert fixed.record["threads"] == chosen.record["threads"] == 1
+    for name, tensor in fixed.policy.state_dict().items():
+        assert torch.equal(tensor, chosen.policy.state_dict()[name]), name
 
 
 @pytest.mark.usefixtures("imagined_only")
