@@ -211,10 +211,20 @@ _STAGES: WeakKeyDictionary[nn.Sequential, Stages] = WeakKeyDictionary()
 
 
 def _stages(network: nn.Sequential) -> Stages:
+    """Return :func:`_paired` layers, looked up once where no compiler looks on.
+
+    Compiled code would depend on all networks that there are.
+    """
+    if torch.compiler.is_compiling():
+        return _paired(network)
+    if network not in _STAGES:
+        _STAGES[network] = _paired(network)
+    return _STAGES[network]
+
+
+def _paired(network: nn.Sequential) -> Stages:
     """Return the layers with their rules, a norm and the activation after it as one."""
-    if network in _STAGES:
-        return _STAGES[network]
-    stages = _STAGES[network] = []
+    stages: Stages = []
     for layer in network:
         before = stages[-1][1] if stages else None
         if type(before) in NORMS and isinstance(layer, Mish | SimNorm):
