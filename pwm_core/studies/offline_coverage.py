@@ -44,11 +44,13 @@ class OfflineCoverage:
     most_planned: int = 6
     """Largest dataset with planned episodes in it, which take long."""
     model: WorldModelConfig = SMALL
-    updates: int = 500
+    updates: int = 400
     """Gradient steps of a world model."""
     seeds: tuple[int, ...] = (0, 1, 2)
     iterations: int = 100
     """Actor updates."""
+    batch: int = 32
+    """Imagined rollouts per update."""
     episodes: int = 10
     """Real episodes of each policy."""
 
@@ -67,7 +69,7 @@ class OfflineCoverage:
         self._gather(behaviours, share, seed, data)
         if not (out / WORLD_MODEL).is_file():
             pretrain(data, out, self.model, self.updates, seed)
-        config = ExtractionConfig(iterations=self.iterations, seed=seed)
+        config = ExtractionConfig(iterations=self.iterations, batch=self.batch, seed=seed)
         learned = Inputs(data, out / WORLD_MODEL)
         trained = begin(self.task, config, learned, folder / "extraction").run({})
         training = trained.record["training"]
@@ -132,6 +134,7 @@ TOPIC = Topic(
             model=SIZES["tiny"],
             updates=4000,
             iterations=1000,
+            batch=64,
             seeds=(0, 1, 2, 3, 4),
         ),
         "gpu": OfflineCoverage(
@@ -140,6 +143,7 @@ TOPIC = Topic(
             model=SIZES["5M"],
             updates=20_000,
             iterations=5000,
+            batch=64,
             episodes=50,
             seeds=(0, 1, 2, 3, 4),
         ),

@@ -54,11 +54,13 @@ class Regularisation:
     )
     model: WorldModelConfig = SMALL
     """All else of the world model."""
-    updates: int = 500
+    updates: int = 400
     """Gradient steps of a world model."""
     seeds: tuple[int, ...] = (0, 1, 2)
     iterations: int = 100
     """Actor updates."""
+    batch: int = 32
+    """Imagined rollouts per update."""
     episodes: int = 10
     """Real episodes of each policy."""
     probe_batches: int = 8
@@ -79,7 +81,9 @@ class Regularisation:
         out = folder / "world_model"
         if not (out / WORLD_MODEL).is_file():
             pretrain(inputs.data, out, model, self.updates, seed)
-        config = ExtractionConfig(iterations=self.iterations, seed=seed, evaluate="model")
+        config = ExtractionConfig(
+            iterations=self.iterations, batch=self.batch, seed=seed, evaluate="model"
+        )
         learned = replace(inputs, world_model=out / WORLD_MODEL)
         extraction = begin(self.task, config, learned, folder / "extraction")
         before = self._ratio(extraction)
@@ -177,6 +181,7 @@ TOPIC = Topic(
             updates=4000,
             seeds=(0, 1, 2, 3, 4),
             iterations=1000,
+            batch=64,
             probe_batches=64,
         ),
         "gpu": Regularisation(
@@ -185,6 +190,7 @@ TOPIC = Topic(
             updates=20_000,
             seeds=(0, 1, 2, 3, 4),
             iterations=5000,
+            batch=64,
             probe_batches=256,
         ),
     },
