@@ -143,6 +143,12 @@ def refused(enclave: Enclave, session: Any, node: str) -> list[str]:
     ]
 
 
+def known(session: Any, node: str) -> bool:
+    """Whether the graph knows a node and something that it publishes."""
+    there = (node, "/") in session.get_node_names_and_namespaces()
+    return there and bool(session.get_publisher_names_and_types_by_node(node, "/"))
+
+
 @pytest.mark.parametrize("interface", ["pwm", "ros2_control"])
 def test_nothing_that_our_nodes_do_is_refused(
     enclaves: dict[str, Enclave],
@@ -168,5 +174,6 @@ def test_nothing_that_our_nodes_do_is_refused(
     until(lambda: session.status.state == "active", "the policy node")
     until(lambda: session.count_subscribers("/policy_node/status") > 1, "the recorder")
     for node in ("mujoco_bridge", "policy_node", "recorder"):
-        assert session.get_publisher_names_and_types_by_node(node, "/"), node
+        # Endpoints are discovered before it is known whose they are.
+        until(lambda node=node: known(session, node), f"what {node} does")
         assert refused(enclaves[node], session, node) == [], node
