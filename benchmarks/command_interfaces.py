@@ -64,23 +64,23 @@ class Robot:
     """Bridge and policy node with one command interface, driven by a client."""
 
     def __init__(self, session: Session) -> None:
-        self._session = session
+        self.session = session
         session.spin_until(lambda: session.status.state == "active", "the policy node")
         session.spin_until(lambda: int(self.figure("accepted_actions") or 0) > 10, "commands")
 
     def episode(self, seed: int) -> float:
         """Return what an episode earns by what the bridge says."""
-        session = self._session
+        session = self.session
         session.configure(BRIDGE, mode="paused")
         session.reset(seed)
-        session.configure(BRIDGE, mode="realtime")
         session.spin_until(lambda: self.figure("episode_over") == "False", "the episode")
+        session.configure(BRIDGE, mode="realtime")
         session.spin_until(lambda: self.figure("episode_over") == "True", "its end")
         return float(self.figure("episode_return"))
 
     def figure(self, key: str) -> str:
         """Return the bridge's newest figure; empty before there is one."""
-        return self._session.diagnostics.get(BRIDGE, {}).get(key, "")
+        return self.session.diagnostics.get(BRIDGE, {}).get(key, "")
 
 
 @contextlib.contextmanager
