@@ -247,9 +247,12 @@ def test_the_safe_action_is_the_last_word_on_sigterm(
 
 
 def test_an_exception_in_the_loop_is_safe_deactivates_and_is_told(
-    make_bundle, start_policy, session, until, observe, actions, transition
+    make_bundle, start_policy, session, until, observe, actions, transition, listen
 ) -> None:
+    from pwm_interfaces.msg import Observation
+
     make_bundle("picks", picks=True)
+    observed = listen(Observation, "observation")
     start_policy()
     until(lambda: session.status.state == "active", "the node to be active")
     observe([1.0, 0.0, 0.0, 0.0, 0.0])
@@ -259,6 +262,11 @@ def test_an_exception_in_the_loop_is_safe_deactivates_and_is_told(
     until(lambda: actions[-1].safe, "the safe action")
     assert "the control loop failed: " in session.status.reason
     observe([1.0, 0.0, 0.0, 0.0, 0.0])
+    observed.clear()
+    until(
+        lambda: sum(o.data[0] == 1.0 for o in observed) > 20,
+        "good observations in place of a bad one on its way",
+    )
     assert transition("activate")
     until(lambda: not actions[-1].safe, "actions again")
 
