@@ -44,12 +44,12 @@ class OfflineCoverage:
     most_planned: int = 6
     """Largest dataset with planned episodes in it, which take long."""
     model: WorldModelConfig = SMALL
-    updates: int = 400
+    updates: int = 500
     """Gradient steps of a world model."""
     seeds: tuple[int, ...] = (0, 1, 2)
     iterations: int = 100
     """Actor updates."""
-    batch: int = 32
+    batch: int = 64
     """Imagined rollouts per update."""
     episodes: int = 10
     """Real episodes of each policy."""
@@ -134,7 +134,6 @@ TOPIC = Topic(
             model=SIZES["tiny"],
             updates=4000,
             iterations=1000,
-            batch=64,
             seeds=(0, 1, 2, 3, 4),
         ),
         "gpu": OfflineCoverage(
@@ -143,7 +142,6 @@ TOPIC = Topic(
             model=SIZES["5M"],
             updates=20_000,
             iterations=5000,
-            batch=64,
             episodes=50,
             seeds=(0, 1, 2, 3, 4),
         ),

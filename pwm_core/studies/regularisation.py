@@ -54,12 +54,12 @@ class Regularisation:
     )
     model: WorldModelConfig = SMALL
     """All else of the world model."""
-    updates: int = 400
+    updates: int = 500
     """Gradient steps of a world model."""
     seeds: tuple[int, ...] = (0, 1, 2)
     iterations: int = 100
     """Actor updates."""
-    batch: int = 32
+    batch: int = 64
     """Imagined rollouts per update."""
     episodes: int = 10
     """Real episodes of each policy."""
@@ -181,7 +181,6 @@ TOPIC = Topic(
             updates=4000,
             seeds=(0, 1, 2, 3, 4),
             iterations=1000,
-            batch=64,
             probe_batches=64,
         ),
         "gpu": Regularisation(
@@ -190,7 +189,6 @@ TOPIC = Topic(
             updates=20_000,
             seeds=(0, 1, 2, 3, 4),
             iterations=5000,
-            batch=64,
             probe_batches=256,
         ),
     },
