@@ -217,6 +217,29 @@ def test_a_new_policy_node_reads_the_policy_before_and_its_refusal_is_told(
     assert "was refused" not in watched.state.reason
 
 
+@pytest.mark.parametrize("ends", ["refuse", "pass"])
+def test_after_a_round_without_success_it_is_found_out_anew_what_the_running_policy_earns(
+    rig: Rig, ends: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The robot may have changed: a candidate is not held against what was earned before that."""
+    monkeypatch.setattr(takeover, "STATUS_SECONDS", 0.0)
+    rounds = rig.begin([ends, "pass"], ["GOOD"])
+    rig.record()
+    until(rounds, Phase.LEARNING)
+    until(rounds, Phase.GATHERING, Phase.WATCHING)
+    earn(rounds, CANDIDATE, 300.0, 302.0)  # too little, if it acts
+    until(rounds, Phase.GATHERING)
+    assert rounds.state.before == []
+    rig.record()
+    until(rounds, Phase.PROPOSED)
+    rounds.step()
+    assert "returns of" in rounds.state.reason
+    earn(rounds, TASK, 250.0, 251.0)
+    until(rounds, Phase.WATCHING)
+    earn(rounds, rounds.state.candidate, 300.0, 302.0)
+    assert (rig.said[-1], rounds.state.accepted) == ("stays", 1)
+
+
 def test_only_bundles_that_may_act_stay_where_the_policy_node_reads(
     rig: Rig, watched: Rounds
 ) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,9 +103,14 @@ class Course:
         self.tell("rolled back", reason, [], trial)
         return self.enter(Phase.ROLLING_BACK, f"{self._name} rolled back: {reason}")
 
-    def end_round(self, reason: str) -> str:
-        """Gather again; nothing is left of a candidate that does not act."""
+    def end_round(self, reason: str, before: Sequence[float] = ()) -> str:
+        """Gather again; nothing is left of a candidate that does not act.
+
+        ``before`` are the last returns of what acts now. Without, they are found out anew: the
+        robot may have changed since the last ones, and a candidate must not pay for that.
+        """
         state = self.state
+        state.before = list(before)
         shutil.rmtree(self.round.data, ignore_errors=True)
         if state.candidate and state.candidate != state.bundle:
             with suppress(OSError):  # a policy node that starts anew may pick any bundle there

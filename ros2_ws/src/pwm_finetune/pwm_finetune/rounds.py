@@ -107,6 +107,7 @@ class Rounds:
         state = self.state
         state.mode = Mode.RUNNING
         if state.phase is Phase.FAILED:
+            state.before = []  # it may have failed long ago
             return True, self._course.enter(Phase.GATHERING, "started again after a failure")
         return True, self._course.say("started")
 
@@ -170,5 +171,4 @@ class Rounds:
         before = state.history.pop()
         state.bundle = before["bundle"]
         state.policy, state.world_model = before["policy"], before["world_model"]
-        state.before = []
         return True, self._course.reject("rolled back by the operator", candidate)

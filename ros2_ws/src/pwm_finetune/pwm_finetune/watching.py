@@ -48,6 +48,6 @@ class Watching:
         files = course.round
         state.bundle, state.policy = state.candidate, str(files.policy)
         state.world_model = str(files.world_model)
-        state.before = state.watched[-course.settings.before :]
         state.accepted += 1
-        course.end_round(f"{state.candidate} stays: mean return {found}")
+        before = state.watched[-course.settings.before :]
+        course.end_round(f"{state.candidate} stays: mean return {found}", before)
