@@ -66,6 +66,7 @@ def curve(record: Record) -> Figure:
     axes.set_xlabel("episode")
     axes.set_ylabel("return")
     axes.set_xlim(0, drawn + 1)
+    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     return figure
 
