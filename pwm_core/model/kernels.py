@@ -64,12 +64,14 @@ def products(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return ``x [rows, in] @ weight [in, out] + bias [out]``, of each block where there are any.
 
     With blocks these are ``[blocks, rows, in]``, ``[blocks, in, out]`` and ``[blocks, 1, out]``.
-    Operands may be transposed, slices or expanded; the result is contiguous.
+    Operands may be transposed, slices or expanded; the result is contiguous. ``ValueError`` if they
+    do not fit: the kernel would read past their ends.
     """
-    if 1 not in x.stride()[-2:]:
-        x = x.contiguous()
     *blocks, rows, depth = x.shape
     columns = weight.shape[-1]
+    _require_fit(x, weight, bias)
+    if 1 not in x.stride()[-2:]:
+        x = x.contiguous()
     y = x.new_empty(*blocks, rows, columns)
     block = (lambda tensor: tensor.stride(0)) if blocks else (lambda tensor: 0)
     given = (None, 0) if bias is None else (bias.data_ptr(), block(bias))
@@ -80,6 +82,18 @@ def products(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         *(*given, y.data_ptr(), block(y), columns),
     )
     return y
+
+
+def _require_fit(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    *blocks, _, depth = x.shape
+    fits = weight.dtype == x.dtype and weight.shape[:-1] == (*blocks, depth)
+    if bias is not None and fits:
+        columns = weight.shape[-1]
+        fits = bias.dtype == x.dtype and (bias.stride(-1) == 1 or columns == 1)
+        fits = fits and bias.shape == ((*blocks, 1, columns) if blocks else (columns,))
+    if not fits:
+        told = [t if t is None else f"{t.dtype} {list(t.shape)}" for t in (x, weight, bias)]
+        raise ValueError("no product of x {}, weight {}, bias {}".format(*told))
 
 
 def norm_mish(x: Tensor, gain: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Kept]:

@@ -77,3 +77,22 @@ def test_threads_change_nothing() -> None:
         torch.set_num_threads(count)
         found.append(products(x, weight))
     assert all(torch.equal(found[0], other) for other in found[1:])
+
+
+@pytest.mark.parametrize(
+    ("x", "weight", "bias"),
+    [
+        ((5, 7), (6, 3), None),
+        ((2, 5, 7), (3, 7, 3), None),
+        ((5, 7), (7, 3), (4,)),
+        ((2, 5, 7), (2, 7, 3), (1, 1, 3)),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    x: tuple[int, ...], weight: tuple[int, ...], bias: tuple[int, ...] | None
+) -> None:
+    multiply = product if len(x) == 2 else products
+    if not kernels.usable(torch.zeros(1)):
+        pytest.skip("the libraries refuse by themselves, or broadcast")
+    with pytest.raises(ValueError, match="no product of x"):
+        multiply(torch.randn(x), torch.randn(weight), bias and torch.randn(bias))
