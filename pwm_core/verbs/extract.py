@@ -76,7 +76,8 @@ class Extract:
     """Tasks that share the model's work in a process; 0 takes all that fit into memory, 1 takes one
     after the other."""
     threads: int = 0
-    """CPU threads per process; 0 measures at the start how many of its share of the cores pay."""
+    """CPU threads per process; 0 measures at the start how many of its share of the cores pay (with
+    ``--compile`` or ``--ray``: one)."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 …"""
     compile: bool = False
@@ -153,8 +154,11 @@ class Extract:
         return Job(self.world_model, self.data, task, self.out / task, config, options, origin)
 
     def _threads(self, processes: int) -> tuple[int, ...]:
-        """Return the numbers of CPU threads that each of so many processes may choose from."""
-        if self.threads or self.ray:
+        """Return the numbers of CPU threads that each of so many processes may choose from.
+
+        Compiled code is for one number of threads: each that was tried would be compiled.
+        """
+        if self.threads or self.ray or self.compile:
             return (self.threads or 1,)
         return thread_choices(max(1, (os.cpu_count() or 1) // processes))
 
