@@ -4,9 +4,49 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from pwm_policy.kept_file import KeptFile, in_words
 from pwm_policy.registry import Acting, PolicyError
+
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+"""What Linux calls the time since the machine was started."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a node was told to do. Only one that is told the same goes on with what acted."""
+
+    policy: str
+    """Parameters of these names, as `configure` read them."""
+    task: str
+    policy_dir: str
+    dry_run: bool
+
+    def difference(self, before: Asked) -> str:
+        """Return what was told otherwise ``before``; empty if nothing was."""
+        old, new = asdict(before), asdict(self)
+        changed = [n for n in new if new[n] != old[n]]
+        return ", ".join(f"{name} was {old[name]!r} and is {new[name]!r}" for name in changed)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a node that died has left."""
+
+    acting: Acting
+    """What acted."""
+    asked: Asked
+    """What the node was told."""
+    boot: str
+    """:func:`boot` of then."""
+
+    def objection(self, asked: Asked) -> str:
+        """Return why a node that is told ``asked`` now does not go on; empty if it does."""
+        if self.boot != boot():
+            return "the machine was started again since"
+        return asked.difference(self.asked)
 
 
 class ActingFile(KeptFile):
@@ -14,7 +54,7 @@ class ActingFile(KeptFile):
 
     SUFFIX = ".acting"
 
-    def found(self) -> Acting | None:
+    def found(self) -> Kept | None:
         """Return what acted when a node died; None if none did.
 
         :class:`PolicyError` when the file does not say.
@@ -23,7 +63,7 @@ class ActingFile(KeptFile):
             return None
         try:
             said = json.loads(self.path.read_text())
-            return Acting(str(said["policy"]), str(said["sha256"]))
+            return Kept(Acting(**said["acting"]), Asked(**said["asked"]), str(said["boot"]))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -31,18 +71,27 @@ class ActingFile(KeptFile):
         except (ValueError, TypeError, KeyError) as error:
             raise PolicyError(f"{self.path} does not say which policy acted") from error
 
-    def write(self, acting: Acting) -> str:
-        """Say what acts from now on.
+    def write(self, acting: Acting, asked: Asked) -> str:
+        """Say what acts from now on; where that fails, rather nothing than what acted before.
 
         It is a process that may die, not the machine: nobody waits for the disk.
         """
         if self.path is None:
             return ""
-        content = json.dumps({"policy": acting.policy, "sha256": acting.sha256})
+        content = json.dumps(asdict(Kept(acting, asked, boot())))
         new = self.path.with_name(f".{self.path.name}.new")
         try:
             new.write_text(content)
             new.replace(self.path)
         except OSError as error:
-            return in_words(self.path, "written", error)
+            objections = in_words(self.path, "written", error), self.remove()
+            return "; ".join(objection for objection in objections if objection)
+        return ""
+
+
+def boot() -> str:
+    """Return what tells this run of the machine from any other; empty where nothing does."""
+    try:
+        return BOOT.read_text().strip()
+    except OSError:
         return ""

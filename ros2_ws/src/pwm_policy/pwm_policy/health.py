@@ -78,8 +78,8 @@ class Health:
         if self._emergency_stop.latched:
             reason = self._emergency_stop.reason
             return f"emergency stop latched: {reason}" if reason else "emergency stop latched"
-        if configuration is None or loop is None:
-            return ""
+        if configuration is None or loop is None or loop.landing:
+            return ""  # a robot that lands looks at no observation
         return (
             _silence(configuration, loop, self._stale_since())
             or self._surprise()

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -80,9 +81,9 @@ class LoopSettings:
     exploration_noise: float = 0.0
     """Standard deviation of the noise on actions, as a fraction of their range."""
     exploration_seed: int = 0
+    """Seed of that noise."""
     exploring_until: float = math.inf
     """When the noise ends unless it is asked for again, seconds monotonic."""
-    """Seed of that noise."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class Audience:
     swapped: Callable[[], None]
     """Hears of the first action after each swap."""
     failed: Callable[[Exception], None]
-    """Hears of an exception, which has ended the loop."""
+    """Hears of an exception, which has ended the loop, or did not disturb its landing."""
     stopped: Callable[[str], None]
     """Hears why the loop has latched the emergency stop."""
 
@@ -149,6 +150,8 @@ class ControlLoop(threading.Thread):
         self._elapsed = Elapsed(settings.control_step)
         self._seen = 0
         self._explore = _exploration(settings)
+        self.unmeasured = ""
+        """Which joint was not measured any more while the loop landed, and ended its way."""
         self.out_of_range: tuple[str, ...] = ()
         """Entries of the last decision's observation that are outside the training range."""
 
@@ -222,7 +225,8 @@ class ControlLoop(threading.Thread):
     def short_of_safe(self) -> tuple[str, ...]:
         """Actuators whose last command is not the safe one."""
         names = self._slot.acting.bundle.action.names
-        return tuple(names[entry] for entry in np.flatnonzero(self._sent != self._rest))
+        rest = self._guard.rest if self.unmeasured else self._rest
+        return tuple(names[entry] for entry in np.flatnonzero(self._sent != rest))
 
     @property
     def _rest(self) -> np.ndarray:
@@ -234,21 +238,35 @@ class ControlLoop(threading.Thread):
         return np.array_equal(self._sent, self._rest)
 
     def _land(self) -> None:
-        """Publish the safe action until every position has reached it or is held where it is."""
+        """Publish the safe action until every position has reached it or is held where it is.
+
+        Nobody who only looks after the robot may keep it from there.
+        """
         if not self._placed:
             return
         end = time.monotonic() + LANDING_SECONDS
         while True:
-            now = time.monotonic()
-            lost = self._look_for_joints(now)
+            now, lost = time.monotonic(), ""
+            with self._undisturbed():
+                lost = self._look_for_joints(now)
             with self._emergency_stop.leaving():
                 self._audience.command(self._safe_command(self.inbox.newest, (0.0, now)))
             if lost:
-                self._audience.stopped(lost)
+                with self._undisturbed():
+                    self._audience.stopped(lost)
             self._ticked.set()
             if self._at_rest or now > end:
                 return
             time.sleep(self._settings.control_step)
+
+    @contextlib.contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        """Go on after an exception, without who looks after the joints."""
+        try:
+            yield
+        except Exception as error:  # whatever it is, the robot is on its way
+            self._following = None
+            self._audience.failed(error)
 
     def _run_on_clock(self) -> None:
         period = self._settings.control_step
@@ -326,7 +344,11 @@ class ControlLoop(threading.Thread):
         self._ticked.set()
 
     def _look_for_joints(self, now: float) -> str:
-        """Stop the robot where it is when a joint is lost; return why."""
+        """Hold the robot where it is when a joint is lost; return why, if that is latched.
+
+        While it lands, one that is not measured any more latches nothing: who measures may have
+        been told to end too.
+        """
         if self._following is None:
             return ""
         if self._found is not None:
@@ -335,11 +357,15 @@ class ControlLoop(threading.Thread):
                 self._following.restart(now)
             return ""
         lost = self._following.lost(self._sent, now)
-        if lost:
-            measured = self._pose.command(now - self._settings.stale_timeout)
-            self._found = self._guard.held(self._sent if measured is None else measured)
-            self._emergency_stop.latch(lost)
-        return lost
+        if lost is None:
+            return ""
+        measured = self._pose.command(now - self._settings.stale_timeout)
+        self._found = self._guard.held(self._sent if measured is None else measured)
+        if self.landing and not lost.measured:
+            self.unmeasured = lost.reason
+            return ""
+        self._emergency_stop.latch(lost.reason)
+        return lost.reason
 
     def _decide(self, sample: Sample, now: float, fresh: bool, moment: Moment) -> Decision | None:
         """Return what to do about ``sample``, or None when only the safe action is left."""

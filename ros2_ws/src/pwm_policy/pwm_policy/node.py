@@ -7,6 +7,7 @@ thread. Whatever ends the loop, the last command published is the safe action.
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import math
 import sys
@@ -28,7 +29,7 @@ from rclpy.task import Future
 
 from pwm_core.stop_signals import stop_requested
 from pwm_policy import parameters
-from pwm_policy.acting_file import ActingFile
+from pwm_policy.acting_file import ActingFile, Asked
 from pwm_policy.beside import Beside
 from pwm_policy.configuration import REFUSALS, Configuration, configure
 from pwm_policy.emergency_stop import EmergencyStop
@@ -58,7 +59,10 @@ DRIVING = {
 """Parameters that act on a running loop."""
 LONG_LANDING = 1.0
 """A node says how long the way to the safe action is if it takes so many seconds."""
-BY_HAND = "configure by hand to start as the parameters say"
+BY_HAND = (
+    "to start as the parameters say configure by hand, or end this node (or delete {path}) and "
+    "start it again"
+)
 """What a node waits for that may not start by itself."""
 LAST_WORD_SECONDS = 0.5
 """How long a node that stops waits for the receivers to have its safe action."""
@@ -88,6 +92,9 @@ class PolicyNode(LifecycleNode):
         )
         latch, self._acting_file = LatchFile.of(*kept), ActingFile.of(*kept)
         self._acted: Acting | None = None
+        self._parameters_read = False
+        """From the beginning of `configure` until that fails or is undone."""
+        self._driving = threading.Lock()
         self._status = Status(self, self._slot, self._emergency_stop)
         self._transitions = Beside(self, "transitions")
         self._transitions.adopt(self._service_change_state)
@@ -144,14 +151,41 @@ class PolicyNode(LifecycleNode):
     def _autostart(self) -> None:
         """Start; with the policy that acted, if the node before this one died while one did."""
         try:
-            self._acted = self._acting_file.found()
+            self._acted = self._to_go_on_with()
         except PolicyError as error:
-            self._refuse_to_start(f"{error}; {BY_HAND}")
+            self._refuse_to_start(f"{error}; {self._by_hand}")
             return
         configured = self.trigger_configure() == TransitionCallbackReturn.SUCCESS
         self._acted = None
         if configured and not self._stopping.is_set():
             self.trigger_activate()
+
+    def _to_go_on_with(self) -> Acting | None:
+        """Return what acted when a node died that was told the same since the machine's start.
+
+        What acted otherwise is forgotten. :class:`PolicyError` when its file does not say.
+        """
+        kept = self._acting_file.found()
+        if kept is None:
+            return None
+        objection = kept.objection(self._asked())
+        if not objection:
+            return kept.acting
+        self.get_logger().warning(
+            f"{kept.acting.policy} acted when the node before this one died, and does not go on: "
+            f"{objection}; what starts is what the parameters say"
+        )
+        if unremoved := self._acting_file.remove():
+            self.get_logger().warning(unremoved)
+        return None
+
+    def _asked(self) -> Asked:
+        names = [field.name for field in dataclasses.fields(Asked)]
+        return Asked(**{name: self.get_parameter(name).value for name in names})
+
+    @property
+    def _by_hand(self) -> str:
+        return BY_HAND.format(path=self._acting_file.path)
 
     def _refuse_to_start(self, reason: str) -> None:
         self.get_logger().error(f"cannot configure: {reason}")
@@ -167,18 +201,22 @@ class PolicyNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Read, check and warm up every bundle; fail with the reason if none can start."""
+        self._parameters_read = True
         acted = self._acted
         try:
             configuration = configure(self, self._statistics, self._stopping, acted)
         except Exception as error:  # whatever it is, an operator must be told
             reason = str(error) if isinstance(error, REFUSALS) else _described(error)
-            before = f"; {acted.policy} acted when the node before died: {BY_HAND}" if acted else ""
-            self._refuse_to_start(reason + before)
+            if acted is not None:
+                reason += f"; {acted.policy} acted when the node before died: {self._by_hand}"
+            self._parameters_read = False
+            self._refuse_to_start(reason)
             return TransitionCallbackReturn.FAILURE
-        if acted is not None:
+        if acted is None:
+            self._policies.forget_acting()
+        else:
             self.get_logger().warning(
-                f"{acted.policy} acted when the node before this one died, and goes on, whatever "
-                "the parameters say"
+                f"{acted.policy} acted when the node before this one died, and goes on"
             )
         registry = configuration.registry
         self._policies.begin(registry, configuration.first)
@@ -203,7 +241,7 @@ class PolicyNode(LifecycleNode):
         result = super().on_activate(state)
         self._failure = ""
         self._start_loop()
-        self._policies.act(True)
+        self._policies.keep_acting(self._asked())
         self._status.enter("active", f"activated {self._slot.acting.name}")
         return result
 
@@ -221,6 +259,7 @@ class PolicyNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Publish the safe action if a policy is running, then nothing."""
+        self._policies.forget_acting()
         self._stop_loop("shuttingdown")
         self._status.enter("finalized", "shut down")
         return TransitionCallbackReturn.SUCCESS
@@ -241,6 +280,7 @@ class PolicyNode(LifecycleNode):
         if self._configuration is not None:
             self._configuration.destroy()
         self._configuration = None
+        self._parameters_read = False
 
     # Control loop
 
@@ -269,6 +309,7 @@ class PolicyNode(LifecycleNode):
             self._statistics,
             self._sequence,
         )
+        self._drive(self._loop)  # what was set meanwhile counts
         self._loop.start()
 
     def _loop_settings(self) -> LoopSettings:
@@ -282,11 +323,17 @@ class PolicyNode(LifecycleNode):
             time.monotonic() + lease if lease else math.inf,
         )
 
+    def _drive(self, loop: ControlLoop) -> None:
+        """Let ``loop`` be driven as the parameters say from now on."""
+        with self._driving:
+            loop.drive(self._loop_settings())
+
     def _stop_loop(self, state: str) -> None:
         """Let the robot land in ``state``; the node hears and answers meanwhile."""
         loop, configuration = self._loop, self._configuration
         if loop is None or configuration is None:
             return
+        self._policies.forget_acting()  # whatever becomes of the landing, it was told to stop
         configuration.inputs.close()
         seconds = loop.landing_seconds
         if seconds > LONG_LANDING:
@@ -295,17 +342,18 @@ class PolicyNode(LifecycleNode):
         configuration.outputs.wait_for_receivers(LAST_WORD_SECONDS)
         self._sequence = loop.sequence
         self._loop = None
-        self._policies.act(False)
 
     def _land(self, loop: ControlLoop) -> None:
         """End the loop; say what it leaves short of the safe action."""
         loop.stop()
         left = loop.short_of_safe
         if left:
+            reason = loop.unmeasured or (
+                f"{loop.landing_seconds:.1f} s more would be needed at their rates, and stopping "
+                f"takes {LANDING_SECONDS:g} s at most"
+            )
             self.get_logger().error(
-                f"{', '.join(left)} left where they are, short of the safe action: "
-                f"{loop.landing_seconds:.1f} s more would be needed at their rates, and "
-                f"stopping takes {LANDING_SECONDS:g} s at most"
+                f"{', '.join(left)} left where they are, short of the safe action: {reason}"
             )
 
     def _wake_loop(self) -> None:
@@ -334,11 +382,15 @@ class PolicyNode(LifecycleNode):
 
     def _check_parameters(self, changed: list[Parameter]) -> SetParametersResult:
         reason = parameters.refusal(changed)
-        active = self._slot.active
-        if not reason and active is not None:  # configured
+        if not reason and self._parameters_read:
+            active = self._slot.active
             present = {p.name: self.get_parameter_or(p.name).value for p in changed}
             differing = [p for p in changed if p.value != present[p.name]]
-            reason = parameters.refusal_while_configured(differing, active.bundle.control_step)
+            if active is None:
+                reason = parameters.refusal_while_configuring(differing)
+            else:
+                step = active.bundle.control_step
+                reason = parameters.refusal_while_configured(differing, step)
         return SetParametersResult(successful=not reason, reason=reason)
 
     def _apply_parameters(self, changed: list[Parameter]) -> None:
@@ -348,7 +400,7 @@ class PolicyNode(LifecycleNode):
             return
         if "trigger" in names:
             self._statistics.clear()  # figures of two triggers say nothing together
-        loop.drive(self._loop_settings())
+        self._drive(loop)
 
     # Health
 

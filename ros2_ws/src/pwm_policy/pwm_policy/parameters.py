@@ -40,10 +40,13 @@ READ_BY_CONFIGURE = (
     "fallback_policy",
 )
 """A change of these would not be heeded before the next `configure`."""
+RENAMED = {"latch_directory": "state_directory"}
+"""What parameters are called now: an old name in somebody's file must not be without effect."""
 
 
 def declare(node: Node) -> None:
-    """Declare every parameter; values given at start outside their range raise."""
+    """Declare every parameter; values given at start outside their range, or old names, raise."""
+    _refuse_renamed(node)
     _declare(node, "policy_dir", "", "Directory of NAME.onnx bundles; read by `configure`.")
     _declare(
         node,
@@ -115,6 +118,14 @@ def declare(node: Node) -> None:
     _declare(
         node, "autostart", True, "Configure and activate when the node starts.", read_only=True
     )
+
+
+def _refuse_renamed(node: Node) -> None:
+    for old, new in RENAMED.items():
+        given = node.declare_parameter(old, None, ParameterDescriptor(dynamic_typing=True))
+        node.undeclare_parameter(old)
+        if given.value is not None:
+            raise ValueError(f"parameter {old} is called {new} now; it was given {given.value!r}")
 
 
 def _declare_exploration(node: Node) -> None:
@@ -285,6 +296,15 @@ def refusal_while_configured(changed: list[Parameter], control_step: float) -> s
         if parameter.name == "stale_timeout":
             return short_timeout(float(parameter.value), control_step)
     return ""
+
+
+def refusal_while_configuring(changed: list[Parameter]) -> str:
+    """Return why values that differ from the present ones cannot be taken while they are read."""
+    names = {parameter.name for parameter in changed}
+    read = sorted(names & {*READ_BY_CONFIGURE, "stale_timeout"})
+    if not read:
+        return ""
+    return f"{', '.join(read)}: `configure` reads the parameters just now; ask again when it ended"
 
 
 def short_timeout(stale_timeout: float, control_step: float) -> str:

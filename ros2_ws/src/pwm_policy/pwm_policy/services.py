@@ -16,14 +16,14 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from std_srvs.srv import SetBool, Trigger
 
-from pwm_export.bundle import Bundle
-from pwm_policy.acting_file import ActingFile
+from pwm_policy.acting_file import ActingFile, Asked
+from pwm_policy.acting_keeper import ActingKeeper
 from pwm_policy.beside import Beside
 from pwm_policy.emergency_stop import LEAVING_SECONDS, EmergencyStop
 from pwm_policy.latch_file import LatchFile
 from pwm_policy.messages import policy_info
 from pwm_policy.registry import Acting, PolicyError, PolicyRegistry
-from pwm_policy.slot import PolicySlot
+from pwm_policy.slot import ActivePolicy, PolicySlot
 
 NOT_CONFIGURED = "the node is not configured"
 CLEANED_UP = "the node was cleaned up before the policy was loaded"
@@ -53,7 +53,7 @@ class PolicyServices:
     ) -> None:
         self._node, self._slot = node, slot
         self._announce, self._stopped = announce, stopped
-        self._acting_file, self._acts = acting_file, False
+        self._keeper = ActingKeeper(acting_file, node.get_logger().warning)
         self._registry: PolicyRegistry | None = None
         self._changing = threading.Lock()
         """Held while registry and slot change together: transitions have a thread of their own."""
@@ -89,26 +89,20 @@ class PolicyServices:
             self._registry = None
             self._slot.clear()
 
-    def act(self, acts: bool) -> None:
-        """Keep on disk which policy acts from now on, or that none does."""
+    def keep_acting(self, asked: Asked) -> None:
+        """Keep on disk which policy acts from now on, of a node that is told ``asked``."""
         with self._changing:
-            self._acts = acts
-            if acts:
-                self._remember(self._slot.acting.name, self._slot.acting.bundle)
-            elif objection := self._acting_file.remove():
-                self._node.get_logger().warning(f"a new policy node would act: {objection}")
+            self._keeper.begin(_acting(self._slot.acting), asked)
 
-    def _remember(self, name: str, bundle: Bundle) -> None:
-        if not self._acts:
-            return
-        objection = self._acting_file.write(Acting(name, bundle.sha256))
-        if objection:
-            said = f"a new policy node would not go on with {name}: {objection}"
-            self._node.get_logger().warning(said)
+    def forget_acting(self) -> None:
+        """Keep no policy on disk: none acts, or it was told to stop."""
+        with self._changing:
+            self._keeper.end()
 
     def close(self) -> None:
-        """List and load no more."""
+        """List and load no more; return when the disk knows what acts."""
         self._beside.close()
+        self._keeper.close()
 
     def _answer_errors(self, callback: Callable) -> Callable:
         """Answer with an error where an exception would end the executor and hang the client."""
@@ -197,8 +191,8 @@ class PolicyServices:
                 raise PolicyError(NOT_CONFIGURED)
             bundle = self._registry.get(name)
             previous = self._slot.acting.name
-            self._remember(name, bundle)
-            self._slot.swap(name, bundle, blend_seconds, requested)
+            swapped = self._slot.swap(name, bundle, blend_seconds, requested)
+            self._keeper.replace(_acting(swapped))
         self.counts["swaps"] += 1
         return previous
 
@@ -226,8 +220,8 @@ class PolicyServices:
                 raise PolicyError("there is no previous policy")
             # The bundle that acted then, even if another was loaded under its name since.
             self._registry.require_trust(previous.bundle)
-            self._remember(previous.name, previous.bundle)
-            self._slot.swap(previous.name, previous.bundle, requested=requested)
+            swapped = self._slot.swap(previous.name, previous.bundle, requested=requested)
+            self._keeper.replace(_acting(swapped))
         self.counts["swaps"] += 1
         return previous.name
 
@@ -263,6 +257,10 @@ class PolicyServices:
         self._node.get_logger().warning(response.message)
         self._announce(response.message)
         return response
+
+
+def _acting(policy: ActivePolicy) -> Acting:
+    return Acting(policy.name, policy.bundle.sha256)
 
 
 def _after(event: Callable[[], None], callback: Callable) -> Callable:

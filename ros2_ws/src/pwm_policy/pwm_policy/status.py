@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from pwm_interfaces.msg import PolicyStatus
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
@@ -14,22 +16,31 @@ LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class Status:
-    """Publishes ``~/status`` whenever something changes."""
+    """Publishes ``~/status`` whenever something changes, whichever thread says so.
+
+    What was published last is what was last: one word is read, built and published at a time.
+    """
 
     def __init__(self, node: Node, slot: PolicySlot, emergency_stop: EmergencyStop) -> None:
         self._node, self._slot, self._emergency_stop = node, slot, emergency_stop
         self._publisher = node.create_publisher(PolicyStatus, "~/status", LATCHED)
+        self._speaking = threading.Lock()
         self.state = "unconfigured"
         """Of the lifecycle, with the transition's name while a robot lands for long."""
 
     def enter(self, state: str, reason: str) -> None:
         """Say that another state begins."""
-        self.state = state
         self._node.get_logger().info(reason)
-        self.say(reason)
+        with self._speaking:
+            self.state = state
+            self._publish(reason)
 
     def say(self, reason: str) -> None:
         """Say what is, because of ``reason``."""
+        with self._speaking:
+            self._publish(reason)
+
+    def _publish(self, reason: str) -> None:
         active, previous = self._slot.active, self._slot.previous
         message = PolicyStatus(
             policy=active.name if active else "",
