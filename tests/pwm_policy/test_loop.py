@@ -638,6 +638,66 @@ def test_a_joint_is_looked_after_while_the_robot_lands(start, right: Bundle) -> 
     assert not rig.loop.short_of_safe
 
 
+def fail(*_: Any) -> Any:
+    raise OSError("no such thing")
+
+
+def landing(start: Callable[..., Rig], right: Bundle) -> Rig:
+    """A robot that follows its commands, whose way to the safe action takes 0.36 s."""
+    rig = start(right, following=(0.05, 0.1), rate=2.5, interpretation="position", gear=1.0)
+    move(rig, lambda command: command)
+    rig.measure(-0.95)
+    rig.put(1)
+    rig.wait(lambda c: c.sequence == 1)
+    return rig
+
+
+def test_a_joint_that_is_not_measured_while_the_robot_lands_latches_nothing(
+    start, right: Bundle
+) -> None:
+    """Who measures it may have been told to end with the node: by Ctrl-C in one terminal."""
+    rig = landing(start, right)
+    emit = rig.emit
+
+    def fall_silent(command: Command) -> None:
+        rig.emit = rig._collect
+        emit(command)
+
+    rig.emit = fall_silent
+    rig.loop.stop()
+    joint = ACTION.channels[0].joint
+    assert rig.loop.unmeasured.startswith(f"joint {joint} does not follow its command: not meas")
+    assert not rig.emergency_stop.latched
+    assert not rig.lost
+    assert rig.loop.short_of_safe == ACTION.names
+    assert rig.commands[-1].safe
+    assert -0.95 < float(rig.commands[-1].values[0]) < 0.0, "held on its way"
+    assert rig.commands[-1].values == rig.commands[-2].values, "no way back to an old measurement"
+    assert not rig.failures
+
+
+def test_who_fails_to_look_after_the_joints_does_not_end_a_landing(start, right: Bundle) -> None:
+    rig = landing(start, right)
+    rig.loop._following.lost = fail
+    rig.loop.stop()
+    assert [str(error) for error in rig.failures] == ["no such thing"], "told once"
+    assert rig.commands[-1].safe
+    assert rig.commands[-1].values.tolist() == [0.0]
+    assert not rig.loop.short_of_safe
+
+
+def test_who_fails_to_hear_of_a_lost_joint_does_not_end_a_landing(start, right: Bundle) -> None:
+    rig = landing(start, right)
+    rig.loop._audience = replace(rig.loop._audience, stopped=fail)
+    rig.emit = rig._collect
+    move(rig, lambda _: -0.95)  # blocked
+    rig.loop.stop()
+    assert [str(error) for error in rig.failures] == ["no such thing"]
+    assert rig.emergency_stop.latched
+    assert rig.commands[-1].safe
+    assert rig.commands[-1].values == pytest.approx([-0.95]), "held where it is found"
+
+
 def test_a_joint_that_follows_is_left_alone(start, right: Bundle) -> None:
     rig = start(right, "clock", following=(0.3, 10.0), **POSITION)
     move(rig, lambda command: -2.0 * command + 0.5)

@@ -359,7 +359,8 @@ class ControlLoop(threading.Thread):
         lost = self._following.lost(self._sent, now)
         if lost is None:
             return ""
-        measured = self._pose.command(now - self._settings.stale_timeout)
+        fresh = now - self._settings.stale_timeout
+        measured = self._pose.command(fresh) if lost.measured else None
         self._found = self._guard.held(self._sent if measured is None else measured)
         if self.landing and not lost.measured:
             self.unmeasured = lost.reason
