@@ -16,6 +16,8 @@ from pwm_core.evaluation.episodes import deterministic, run_episodes
 from pwm_core.extraction.config import ExtractionConfig, ExtractionOptions
 from pwm_core.extraction.frozen_model import FrozenModel
 from pwm_core.extraction.runner import Extraction
+from pwm_core.extraction.store import TrainedPolicy
+from pwm_core.files import sha256
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.studies.study import Inputs
 from pwm_core.tasks import get_task
@@ -31,6 +33,22 @@ def begin(task: str, config: ExtractionConfig, inputs: Inputs, out: Path) -> Ext
         evaluate_every=config.iterations, checkpoint_every=config.iterations
     )
     return Extraction(trained, Dataset(inputs.data), task, out, config, options)
+
+
+def fingerprints(inputs: Inputs) -> dict[str, str]:
+    """Return what a run notes of its inputs: it does not go on in a folder begun with others."""
+    return {
+        "world_model": sha256(inputs.world_model),
+        "dataset": Dataset(inputs.data).fingerprint(),
+    }
+
+
+def extract(task: str, config: ExtractionConfig, inputs: Inputs, out: Path) -> TrainedPolicy:
+    """Return the policy ``out/policy.safetensors``, extracted where it is not there yet.
+
+    ``RunDirectoryError`` where ``out`` was begun with other inputs or another configuration.
+    """
+    return begin(task, config, inputs, out).run(fingerprints(inputs))
 
 
 def frozen(extraction: Extraction) -> FrozenModel:

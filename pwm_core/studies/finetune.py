@@ -25,10 +25,11 @@ from pwm_core.finetuning.inputs import of_policy, single_task, two_robots
 from pwm_core.finetuning.recorded_rewards import agreement
 from pwm_core.finetuning.stages import PolicyTuning, model_config
 from pwm_core.model.store import TrainedWorldModel
-from pwm_core.pretraining.runner import Pretraining, PretrainingOptions
 from pwm_core.studies.drawing import panels
+from pwm_core.studies.extracting import fingerprints
 from pwm_core.studies.study import Column, Figures, Inputs, Result, Setting, Topic
 from pwm_core.studies.table import by_setting, estimate
+from pwm_core.studies.world_data import WORLD_MODEL, only, pretrain
 from pwm_core.tasks import Task, get_task
 from pwm_core.tasks.shift import Shift
 
@@ -71,7 +72,8 @@ class Finetune:
     def measure(self, setting: Setting, seed: int, inputs: Inputs, folder: Path) -> Figures:
         """Adapt and compare; everything is judged in the same episodes of the robot that shifted.
 
-        The other ways get the episodes that the adaptation has recorded.
+        The other ways get the episodes that the adaptation has recorded; the policy alone is tuned
+        as often as that proposes candidates, every time with what had been recorded until then.
         """
         task = get_task(str(setting["task"]))
         (shift,) = (shift for shift in self.shifts if str(shift) == setting["shift"])
@@ -80,11 +82,14 @@ class Finetune:
         config = replace(self.adaptation, finetuning=replace(self.adaptation.finetuning, seed=seed))
         start = Policies(folder / "policy" / POLICY_FILE, inputs.world_model)
         adapted = adapt(shifted, start, inputs.data, folder / "adaptation", config)
-        online = of_policy(
-            Dataset(folder / "adaptation" / "online"), policy, config.finetuning.horizon
-        )
+        recorded = Dataset(folder / "adaptation" / "online")
+        online = of_policy(recorded, policy, config.finetuning.horizon)
         offline = of_policy(Dataset(inputs.data), policy, config.finetuning.horizon)
-        old = self._on_the_old_model(inputs, policy, online, offline, config, folder / "old_model")
+        seen = [
+            of_policy(only(recorded, recorded.episodes[:count]), policy, config.finetuning.horizon)
+            for count in _recorded_before(adapted, config)
+        ]
+        old = self._on_the_old_model(inputs, policy, seen, offline, config, folder / "old_model")
         alone = self._online_only(inputs, policy, online, config, seed, folder / "online_only")
         nominal, before = self._returns(task, policy), self._returns(shifted, policy)
         after = self._returns(shifted, TrainedPolicy.load(adapted.running.policy))
@@ -115,15 +120,23 @@ class Finetune:
         self,
         inputs: Inputs,
         policy: TrainedPolicy,
-        online: Dataset,
+        seen: Sequence[Dataset],
         offline: Dataset,
         config: AdaptationConfig,
         out: Path,
     ) -> TrainedPolicy:
-        """Fine-tune the policy from the same starts, in a model that nothing was told."""
+        """Fine-tune the policy in a model that nothing was told, by each of ``seen`` in turn."""
         old = two_robots(_world_model(inputs), policy.task.name)
         options, tuning = ExtractionOptions("cpu"), config.finetuning
-        return PolicyTuning(old, online, offline, out, tuning, options, policy).run({})
+        for number, online in enumerate(seen):
+            read = {
+                "world_model": sha256(inputs.world_model),
+                "dataset": online.fingerprint(),
+                "offline_dataset": offline.fingerprint(),
+            }
+            folder = out / f"round{number}"
+            policy = PolicyTuning(old, online, offline, folder, tuning, options, policy).run(read)
+        return policy
 
     def _online_only(
         self,
@@ -143,12 +156,12 @@ class Finetune:
             encoder_rate=0.3,
             curriculum=((0.5, 4), (0.25, 8)),
         )
-        options = PretrainingOptions("cpu", compile=False, threads=1)
-        trained = Pretraining(online, out / "world_model", training, options).run()
+        trained = pretrain(online, out / "world_model", training)
         extraction = replace(self.extraction, seed=seed, evaluate="model")
-        policies = ExtractionOptions("cpu")
-        task = policy.task.name
-        return Extraction(trained, online, task, out / "policy", extraction, policies).run({})
+        run = Extraction(
+            trained, online, policy.task.name, out / "policy", extraction, ExtractionOptions("cpu")
+        )
+        return run.run(fingerprints(Inputs(online.path, out / "world_model" / WORLD_MODEL)))
 
     def draw(self, results: Sequence[Result]) -> Mapping[str, Figure]:
         return {"returns": _returns_of(results)}
@@ -169,6 +182,13 @@ def _poisoned(
         other.reward = poison(np.array(online.reward)).astype(np.float32)
         found[name] = agreement(old, other, offline, seed).error
     return found
+
+
+def _recorded_before(adapted: Adaptation, config: AdaptationConfig) -> list[int]:
+    """Return how many episodes were recorded when each round's candidate was made."""
+    explored = config.exploring * len(config.noise)
+    watched = [config.watched, *(done.episodes for done in adapted.rounds[:-1])]
+    return [count + explored for count in watched]
 
 
 def _minutes(adaptation: Path) -> float:

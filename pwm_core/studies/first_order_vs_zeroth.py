@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,11 +22,12 @@ from pwm_core.extraction.config import ExtractionConfig
 from pwm_core.extraction.runner import Extraction
 from pwm_core.extraction.store import POLICY_FILE, TrainedPolicy
 from pwm_core.extraction.together import Together
-from pwm_core.files import sha256, write_atomically
+from pwm_core.files import write_atomically
 from pwm_core.studies.drawing import bars, measured_places, panels, selected
 from pwm_core.studies.extracting import (
     begin,
     computing_seconds,
+    fingerprints,
     frozen,
     judge,
     start_latents,
@@ -104,9 +106,10 @@ class FirstOrderVsZeroth:
         shared = folder.parent / f"policy,task={task},seed={seed}"
         with FileLock(f"{shared}.lock"):
             if not (shared / SECONDS_FILE).is_file():
+                shutil.rmtree(shared, ignore_errors=True)  # whose seconds would be those of a rest
                 extraction = self._extraction(task, seed, inputs, shared)
                 started = computing_seconds(extraction.device)
-                extraction.run({"world_model": sha256(inputs.world_model)})
+                extraction.run(fingerprints(inputs))
                 seconds = computing_seconds(extraction.device) - started
                 write_atomically(shared / SECONDS_FILE, json.dumps(seconds))
         return shared / POLICY_FILE

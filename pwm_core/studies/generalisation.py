@@ -4,27 +4,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock
 from matplotlib.figure import Figure
 
 from pwm_core.data.behaviours import Behaviour, Correlated, SamplingMpc, StoredPolicy
 from pwm_core.data.dataset import Dataset, DatasetWriter, TaskInfo, Trajectory
+from pwm_core.errors import PwmError
 from pwm_core.evaluation.episodes import deterministic, run_episodes
 from pwm_core.extraction.config import ExtractionConfig, ExtractionOptions
 from pwm_core.extraction.runner import Extraction
 from pwm_core.extraction.store import POLICY_FILE, TrainedPolicy
-from pwm_core.model.config import SIZES, WorldModelConfig
 from pwm_core.model.store import TrainedWorldModel
-from pwm_core.pretraining.runner import Pretraining, PretrainingOptions
 from pwm_core.studies.drawing import bars, panels, selected
-from pwm_core.studies.extracting import begin, reward_error
+from pwm_core.studies.extracting import extract, fingerprints, reward_error
 from pwm_core.studies.study import Column, Figures, Inputs, Result, Setting, Topic
 from pwm_core.studies.table import by_setting
-from pwm_core.studies.world_data import only, recipe
+from pwm_core.studies.world_data import WORLD_MODEL, only, pretrain, recipe
 from pwm_core.tasks import Task, get_task
 from pwm_core.tasks.shift import NOMINAL, Shift
 
@@ -78,11 +78,9 @@ class Generalisation:
     updates: int = 150
     """Gradient steps of an embedding, or of the whole model."""
     new_updates: int = 400
-    """Gradient steps of a new model."""
+    """Gradient steps of a new model, which is of the given one's size."""
     embedding_rate: float = 0.03
     """Learning rate of an embedding alone."""
-    model: WorldModelConfig = field(default_factory=lambda: SIZES["tiny"])
-    """Sizes of a new model."""
     seeds: tuple[int, ...] = (0, 1, 2)
     iterations: int = 80
     """Actor updates."""
@@ -99,6 +97,7 @@ class Generalisation:
 
     def measure(self, setting: Setting, seed: int, inputs: Inputs, folder: Path) -> Figures:
         (newcomer,) = (n for n in self.newcomers if n.name == setting["newcomer"])
+        _require_unknown(newcomer, inputs)
         if setting["learned"] == NOTHING:
             policy = TrainedPolicy.load(self._known(newcomer.like, seed, inputs, folder.parent))
             return self._judged(newcomer, policy)
@@ -106,8 +105,11 @@ class Generalisation:
         data = only(whole, whole.episodes[: int(setting["episodes"])])
         trained = self._world_model(str(setting["learned"]), data, seed, inputs, folder)
         options = ExtractionOptions(evaluate_every=self.iterations)
-        out = folder / "extraction"
-        policy = Extraction(trained, data, newcomer.name, out, self._config(seed), options).run({})
+        extraction = Extraction(
+            trained, data, newcomer.name, folder / "extraction", self._config(seed), options
+        )
+        learned = Inputs(whole.path, folder / "world_model" / WORLD_MODEL)
+        policy = extraction.run(fingerprints(learned))
         return self._judged(newcomer, policy) | {
             "imagined": policy.record["training"]["imagined_return"],
             "reward_error": reward_error(trained, newcomer.name),
@@ -125,14 +127,14 @@ class Generalisation:
         """Return the policy of a task that the model knows; the first that needs it extracts it."""
         out = shared / f"known,{task},seed={seed}"
         with FileLock(f"{out}.lock"):
-            if not (out / POLICY_FILE).is_file():
-                begin(task, self._config(seed), inputs, out).run({})
+            extract(task, self._config(seed), inputs, out)
         return out / POLICY_FILE
 
     def _data(self, newcomer: Newcomer, seed: int, inputs: Inputs, shared: Path) -> Path:
         """Return the newcomer's dataset; the first that needs it collects all episodes of it.
 
-        Behaviours take turns, so that the first few episodes are of all of them.
+        Behaviours take turns, so that the first few episodes are of all of them; all are called
+        alike, so that no more than the last few of them are held out.
         """
         out = shared / f"data,{newcomer.name},seed={seed}"
         with FileLock(f"{out}.lock"):
@@ -150,22 +152,19 @@ class Generalisation:
             behaviours[1:] = [StoredPolicy.open(policy, noise) for noise in (0.4, 0.0)]
         share = max(count for _, count in self.ways) // len(behaviours)
         played = [b.collect(newcomer.robot, share, SEED + 1000 * seed) for b in behaviours]
-        return [
-            Trajectory(newcomer.name, behaviour.name, number, **vars(episodes[number]))
-            for number in range(share)
-            for behaviour, episodes in zip(behaviours, played, strict=True)
-        ]
+        turns = [episode for turn in zip(*played, strict=True) for episode in turn]
+        return [Trajectory(newcomer.name, "mixed", i, **vars(e)) for i, e in enumerate(turns)]
 
     def _world_model(
         self, learned: str, data: Dataset, seed: int, inputs: Inputs, folder: Path
     ) -> TrainedWorldModel:
-        out, options = folder / "world_model", PretrainingOptions(threads=1)
+        out, sizes = folder / "world_model", _known_model(inputs).model.config
         if learned == NEW:
-            return Pretraining(data, out, recipe(self.model, self.new_updates, seed), options).run()
-        config = recipe(self.model, self.updates, seed)
+            return pretrain(data, out, recipe(sizes, self.new_updates, seed))
+        config = recipe(sizes, self.updates, seed)
         if learned == EMBEDDING:
             config = replace(config, only_embedding=True, learning_rate=self.embedding_rate)
-        return Pretraining(data, out, config, options, inputs.world_model).run()
+        return pretrain(data, out, config, inputs.world_model)
 
     def draw(self, results: Sequence[Result]) -> Mapping[str, Figure]:
         figure, axes = panels(len(self.newcomers))
@@ -178,6 +177,20 @@ class Generalisation:
             axis.set_title(newcomer.name)
             axis.set_ylabel("return")
         return {"return": figure}
+
+
+def _known_model(inputs: Inputs) -> TrainedWorldModel:
+    return TrainedWorldModel.load(inputs.world_model, torch.device("cpu"))
+
+
+def _require_unknown(newcomer: Newcomer, inputs: Inputs) -> None:
+    """Raise ``PwmError`` where the given world model was trained on the newcomer."""
+    known = [task.name for task in _known_model(inputs).tasks]
+    if newcomer.name in known:
+        raise PwmError(
+            f"{inputs.world_model} knows {', '.join(known)}: {newcomer.name} is no newcomer to it. "
+            "Give a world model that was trained without it with --world-model"
+        )
 
 
 EVERY_WAY = (
@@ -223,7 +236,6 @@ TOPIC = Topic(
             ways=EVERY_WAY,
             updates=5000,
             new_updates=20_000,
-            model=SIZES["5M"],
             seeds=(0, 1, 2, 3, 4),
             iterations=10_000,
         ),

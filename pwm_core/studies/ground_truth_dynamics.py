@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pwm_core.data.behaviours import Correlated, SamplingMpc
 from pwm_core.data.collect import collect, plan
+from pwm_core.data.dataset import Dataset
 from pwm_core.evaluation.episodes import deterministic, run_episodes
 from pwm_core.extraction.config import ExtractionConfig
 from pwm_core.extraction.frozen_model import FrozenModel
@@ -32,7 +33,7 @@ from pwm_core.studies.gradient_quality import own_quality
 from pwm_core.studies.mujoco_world import mujoco_world
 from pwm_core.studies.study import Column, Figures, Inputs, Result, Setting, Topic
 from pwm_core.studies.true_world import TrueWorld, true_returns
-from pwm_core.studies.world_data import SMALL, WORLD_MODEL, collect_random, pretrain
+from pwm_core.studies.world_data import SMALL, WORLD_MODEL, collect_random, pretrain, recipe
 
 ANALYTIC: dict[str, Callable[[], AnalyticWorld]] = {
     "double-pendulum": DoublePendulum,
@@ -112,13 +113,12 @@ class GroundTruthDynamics:
         shared = folder.parent / f"learned,world={name},seed={seed}"
         data, out = shared / "data", shared / "world_model"
         with FileLock(f"{shared}.lock"):
-            if not (out / WORLD_MODEL).is_file():
-                if isinstance(world, AnalyticWorld):
-                    collect_random(name, world, data, self.episodes, self.steps, seed)
-                else:
-                    mixed = (Correlated(), self.wandering), (SamplingMpc(0.4), self.planned)
-                    collect(plan([name], mixed, seed), data, workers=1)
-                pretrain(data, out, self.model, self.updates, seed)
+            if isinstance(world, AnalyticWorld):
+                collect_random(name, world, data, self.episodes, self.steps, seed)
+            else:
+                mixed = (Correlated(), self.wandering), (SamplingMpc(0.4), self.planned)
+                collect(plan([name], mixed, seed), data, workers=1)
+            pretrain(Dataset(data), out, recipe(self.model, self.updates, seed))
         return Inputs(data, out / WORLD_MODEL)
 
     def _extraction(self, name: str, seed: int, inputs: Inputs, folder: Path) -> Extraction:

@@ -13,16 +13,16 @@ from matplotlib.figure import Figure
 
 from pwm_core.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from pwm_core.data.dataset import Dataset
+from pwm_core.errors import PwmError
 from pwm_core.extraction.actor_critic import Actor
 from pwm_core.extraction.config import ExtractionConfig
 from pwm_core.extraction.runner import Extraction
 from pwm_core.model.config import SIZES, WorldModelConfig
-from pwm_core.pretraining.runner import Pretraining, PretrainingOptions
 from pwm_core.studies.drawing import bars, panels, selected
-from pwm_core.studies.extracting import begin, judge, reward_error
+from pwm_core.studies.extracting import begin, fingerprints, judge, reward_error
 from pwm_core.studies.one_for_all import AllTasks, ToldActor, learn_all, new_learner
 from pwm_core.studies.study import Column, Figures, Inputs, Result, Setting, Topic
-from pwm_core.studies.world_data import WORLD_MODEL, only, recipe
+from pwm_core.studies.world_data import WORLD_MODEL, only, pretrain, recipe
 
 ONE_FOR_ALL = "one policy, one model"
 PER_TASK = "policy per task, one model"
@@ -59,17 +59,15 @@ class MultiTaskVsPerTask:
         if way == ONE_FOR_ALL:
             return self._one_for_all(task, seed, learned, folder)
         extraction = self._extraction(task, seed, learned, folder / "extraction")
-        return self._judged(extraction, extraction.run({}).policy)
+        return self._judged(extraction, extraction.run(fingerprints(learned)).policy)
 
     def _world_model(self, tasks: Sequence[str], inputs: Inputs, seed: int, shared: Path) -> Path:
         """Return the world model of ``tasks``; the first cell that needs it trains it."""
         out = shared / f"model,{'+'.join(tasks)},seed={seed}"
         with FileLock(f"{out}.lock"):
-            if not (out / WORLD_MODEL).is_file():
-                config = recipe(self.model, self.updates * len(tasks), seed)
-                whole = Dataset(inputs.data)
-                data = only(whole, whole.episodes[whole.episodes.task_index(tasks) >= 0])
-                Pretraining(data, out, config, PretrainingOptions(threads=1)).run()
+            whole = Dataset(inputs.data)
+            data = only(whole, whole.episodes[whole.episodes.task_index(tasks) >= 0])
+            pretrain(data, out, recipe(self.model, self.updates * len(tasks), seed))
         return out / WORLD_MODEL
 
     def _extraction(self, task: str, seed: int, learned: Inputs, out: Path) -> Extraction:
@@ -89,15 +87,25 @@ class MultiTaskVsPerTask:
         file = folder.parent / f"policy,seed={seed}.safetensors"
         with FileLock(f"{file}.lock"):
             if not file.is_file():
-                save_checkpoint(file, learn_all(extractions).actor.state_dict(), {})
-        actor = self._stored_actor(file, extractions)
+                learned_by_all = learn_all(extractions).actor.state_dict()
+                save_checkpoint(file, learned_by_all, fingerprints(learned))
+        actor = self._stored_actor(file, extractions, fingerprints(learned))
         mine = extractions[self.tasks.index(task)]
         return self._judged(mine, ToldActor(mine, actor))
 
-    def _stored_actor(self, file: Path, extractions: Sequence[Extraction]) -> Actor:
+    def _stored_actor(
+        self, file: Path, extractions: Sequence[Extraction], expected: dict[str, str]
+    ) -> Actor:
+        """Return the shared policy; ``PwmError`` where it is not of the ``expected`` inputs."""
+        tensors, learned_from = load_checkpoint(file)
+        if learned_from != expected:
+            raise PwmError(
+                f"{file} was learned from {learned_from}, expected {expected}: delete it, and it "
+                "is learned anew"
+            )
         first = extractions[0]
         actor = new_learner(AllTasks(extractions), first.config, first.device).actor
-        load_weights(actor, load_checkpoint(file)[0], file)
+        load_weights(actor, tensors, file)
         return actor
 
     def draw(self, results: Sequence[Result]) -> Mapping[str, Figure]:

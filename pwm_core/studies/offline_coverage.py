@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from filelock import FileLock
 from matplotlib.figure import Figure
 
@@ -17,12 +16,11 @@ from pwm_core.data.dataset import Dataset, DatasetWriter
 from pwm_core.extraction.config import ExtractionConfig
 from pwm_core.extraction.diagnosis import exploited
 from pwm_core.model.config import SIZES, WorldModelConfig
-from pwm_core.model.store import TrainedWorldModel
 from pwm_core.pretraining.quality import too_poor
 from pwm_core.studies.drawing import curve, measured_places, panels, selected, values
-from pwm_core.studies.extracting import begin, judge
+from pwm_core.studies.extracting import extract, judge
 from pwm_core.studies.study import Column, Figures, Inputs, Result, Setting, Topic
-from pwm_core.studies.world_data import SMALL, WORLD_MODEL, pretrain
+from pwm_core.studies.world_data import SMALL, WORLD_MODEL, pretrain, recipe
 
 QUALITIES: Mapping[str, tuple[Behaviour, ...]] = {
     "random": (Correlated(),),
@@ -67,13 +65,10 @@ class OfflineCoverage:
         behaviours = QUALITIES[str(setting["data"])]
         share = int(setting["episodes"]) // len(behaviours)
         self._gather(behaviours, share, seed, data)
-        if not (out / WORLD_MODEL).is_file():
-            pretrain(data, out, self.model, self.updates, seed)
+        known = pretrain(Dataset(data), out, recipe(self.model, self.updates, seed)).quality
         config = ExtractionConfig(iterations=self.iterations, batch=self.batch, seed=seed)
-        learned = Inputs(data, out / WORLD_MODEL)
-        trained = begin(self.task, config, learned, folder / "extraction").run({})
+        trained = extract(self.task, config, Inputs(data, out / WORLD_MODEL), folder / "extraction")
         training = trained.record["training"]
-        known = TrainedWorldModel.load(out / WORLD_MODEL, torch.device("cpu")).quality
         return judge(self.task, trained.policy, self.episodes) | {
             "imagined": training["imagined_return"],
             "exploited": 100.0 * (exploited(training) is not None),
@@ -82,17 +77,20 @@ class OfflineCoverage:
         }
 
     def _gather(self, behaviours: Sequence[Behaviour], share: int, seed: int, data: Path) -> None:
-        """Write ``share`` episodes of each of ``behaviours`` to ``data``.
+        """Write ``share`` episodes of each of ``behaviours`` to ``data``, which take turns.
 
-        Cells of one seed share what they collect: the first ones do it, and others add to it.
+        All are called alike, so that the same number is held out of as many episodes. Cells of one
+        seed share what they collect: the first ones do it, and others add to it.
         """
-        found = []
+        played = []
         for behaviour in behaviours:
             shared = data.parents[1] / f"collected,{behaviour.name},seed={seed}"
             with FileLock(f"{shared}.lock"):
                 collect(plan([self.task], [(behaviour, share)], seed), shared, workers=1)
                 pool = Dataset(shared)
-                found += [pool.trajectory(episode) for episode in pool.episodes[:share]]
+                played.append([pool.trajectory(episode) for episode in pool.episodes[:share]])
+        turns = [episode for turn in zip(*played, strict=True) for episode in turn]
+        found = [replace(e, behaviour="gathered", seed=i) for i, e in enumerate(turns)]
         writer = DatasetWriter(data, pool.tasks.values())
         if missing := found[len(writer.episodes) :]:
             writer.extend(missing)

@@ -18,10 +18,10 @@ from pwm_core.extraction.config import ExtractionConfig, ExtractionOptions
 from pwm_core.extraction.runner import Extraction
 from pwm_core.extraction.store import POLICY_FILE, TrainedPolicy
 from pwm_core.model.config import SIZES, WorldModelConfig
-from pwm_core.pretraining.runner import Pretraining, PretrainingOptions
 from pwm_core.studies.drawing import panels, selected, values
+from pwm_core.studies.extracting import fingerprints
 from pwm_core.studies.study import Column, Figures, Inputs, Result, Setting, Topic
-from pwm_core.studies.world_data import WORLD_MODEL, recipe
+from pwm_core.studies.world_data import WORLD_MODEL, pretrain, recipe
 from pwm_core.tasks import Task, get_task
 
 ONLINE, SAC = "world model", "SAC"
@@ -34,8 +34,9 @@ class OnlineWorldModel:
     """Both learn a task from nothing and are judged after as many decisions of it."""
 
     tasks: tuple[str, ...] = ("cartpole-swingup",)
-    rounds: int = 5
-    """Times that episodes are added, model and policy go on, and the policy is judged."""
+    rounds: int = 4
+    """Times that episodes are added, model and policy go on, and the policy is judged; even, so
+    that there is a half of them."""
     each: int = 3
     """Episodes that are added each time; those of the first are random."""
     noise: float = 0.3
@@ -58,7 +59,7 @@ class OnlineWorldModel:
         curve = [self._judged(task, act) for act in learn(task, seed, folder)]
         return {
             "return": curve[-1],
-            "at_half": curve[self.rounds // 2 - 1],
+            "at_half": curve[max(self.rounds // 2 - 1, 0)],
             "decisions": [number * self._decisions(task) for number in range(1, self.rounds + 1)],
             "curve": curve,
         }
@@ -110,8 +111,8 @@ class OnlineWorldModel:
         """Let model and policy go on from those ``begun``, if any; they end in ``out``."""
         model = begun.parents[1] / "world_model" / WORLD_MODEL if begun else None
         sizes = replace(self.model, termination=task.episodic)
-        config, options = recipe(sizes, self.updates, seed), PretrainingOptions(threads=1)
-        trained = Pretraining(data, out / "world_model", config, options, model).run()
+        config = recipe(sizes, self.updates, seed)
+        trained = pretrain(data, out / "world_model", config, model)
         extraction = ExtractionConfig(
             iterations=self.iterations + self.iterations // 6,
             critic_iterations=self.iterations // 6,
@@ -120,7 +121,9 @@ class OnlineWorldModel:
         )
         policy = TrainedPolicy.load(begun) if begun else None
         once = ExtractionOptions(evaluate_every=extraction.iterations)
-        Extraction(trained, data, task.name, out / "policy", extraction, once, policy).run({})
+        read = Inputs(data.path, out / "world_model" / WORLD_MODEL)
+        run = Extraction(trained, data, task.name, out / "policy", extraction, once, policy)
+        run.run(fingerprints(read))
 
     def draw(self, results: Sequence[Result]) -> Mapping[str, Figure]:
         figure, axes = panels(len(self.tasks))
@@ -137,7 +140,7 @@ class OnlineWorldModel:
 
 def _first_seed(seed: int) -> int:
     """Return the seed of the first episode of training."""
-    return SEED + 1000 * seed
+    return SEED + 10_000 * seed
 
 
 def _draw_curves(axis: Axes, results: Sequence[Result], label: str, colour: str) -> None:

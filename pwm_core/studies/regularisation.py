@@ -11,6 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from pwm_core.data.dataset import Dataset
 from pwm_core.extraction.config import ExtractionConfig
 from pwm_core.extraction.frozen_model import FrozenModel
 from pwm_core.extraction.layer_gradients import output
@@ -22,7 +23,7 @@ from pwm_core.studies.extracting import begin, encoded, frozen, judge, start_lat
 from pwm_core.studies.gradient_quality import own_quality
 from pwm_core.studies.study import Column, Figures, Inputs, Result, Setting, Topic
 from pwm_core.studies.table import by_setting, estimate
-from pwm_core.studies.world_data import SMALL, WORLD_MODEL, pretrain
+from pwm_core.studies.world_data import SMALL, WORLD_MODEL, pretrain, recipe
 
 Choice = tuple[str, int, float]
 """Layer, and SimNorm's group and temperature, which no other layer has."""
@@ -79,8 +80,7 @@ class Regularisation:
             simnorm_temperature=temperature,
         )
         out = folder / "world_model"
-        if not (out / WORLD_MODEL).is_file():
-            pretrain(inputs.data, out, model, self.updates, seed)
+        pretrain(Dataset(inputs.data), out, recipe(model, self.updates, seed))
         config = ExtractionConfig(
             iterations=self.iterations, batch=self.batch, seed=seed, evaluate="model"
         )

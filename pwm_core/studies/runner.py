@@ -109,7 +109,8 @@ def run_study(
             "use --preset quick or full"
         )
     study = topic.presets[preset]
-    RunDirectory(out, f"study {topic.name}, {preset}", study, input_hashes(topic, inputs))
+    identity = plain(study)  # where a field came later, nobody knows what stood in its place
+    RunDirectory(out, f"study {topic.name}, {preset}", identity, input_hashes(topic, inputs))
     cells = [Cell(setting, seed) for setting in study.settings() for seed in study.seeds]
     jobs = [Job(study, cell, inputs, out) for cell in cells]
     todo = [job for job in jobs if missing and only in job.cell.name and job.stored() is None]

@@ -82,14 +82,14 @@ class ScoreFunction:
     ) -> None:
         """Set the actor's gradients of ``weight`` times what led to returns ``target`` is worth."""
         states = pair[:-1, :, : self.model.latent]
-        advantage = self._advantage(states, target, discount)
+        advantage = survival(discount)[:-1] * self._advantage(states, target)
         likelihood = self._likelihood(states, self._taken(states, noise))
         self._clear_gradient()
         (weight * (advantage * likelihood).sum(0).mean()).backward()
 
-    def _advantage(self, states: Tensor, target: Tensor, discount: Tensor) -> Tensor:
+    def _advantage(self, states: Tensor, target: Tensor) -> Tensor:
         """Return how much more than the critics say each action led to, ``[H, batch]``."""
-        return survival(discount)[:-1] * (target - self.learner.value(states))
+        return target - self.learner.value(states)
 
     @torch.no_grad()
     def _taken(self, states: Tensor, noise: Tensor) -> Tensor:
@@ -109,7 +109,8 @@ class ScoreFunction:
 class ProximalPolicy(ScoreFunction):
     """PPO (arXiv 1707.06347): several steps by every batch, with the ratio of densities clipped.
 
-    It takes the critics' passes and mini-batches; advantages are standardised over the batch.
+    It takes the critics' passes and mini-batches; advantages are standardised over the states that
+    are lived to see, and count as much as these are.
     """
 
     clip = 0.2
@@ -125,8 +126,8 @@ class ProximalPolicy(ScoreFunction):
         generator: torch.Generator,
     ) -> None:
         learner, states = self.learner, pair[:-1, :, : self.model.latent]
-        advantage = self._advantage(states, target, discount).flatten()
-        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        alive = survival(discount)[:-1]
+        advantage = (alive * standardised(self._advantage(states, target), alive)).flatten()
         taken, states = self._taken(states, noise).flatten(0, 1), states.flatten(0, 1)
         with torch.no_grad():
             before = self._likelihood(states, taken)
@@ -137,3 +138,10 @@ class ProximalPolicy(ScoreFunction):
                 self._clear_gradient()
                 (-torch.min(ratio * advantage[rows], bounded * advantage[rows]).mean()).backward()
                 learner.step_actor()
+
+
+def standardised(advantage: Tensor, weight: Tensor) -> Tensor:
+    """Return ``advantage`` with mean zero and variance one where each counts by its ``weight``."""
+    share = weight / weight.sum()
+    centred = advantage - (share * advantage).sum()
+    return centred / ((share * centred.square()).sum().sqrt() + 1e-8)

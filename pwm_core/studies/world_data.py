@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data of worlds that are no simulator's: episodes of random actions, and a model trained on it."""
+"""Data of worlds that are no simulator's, choices of episodes, and world models of data."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from pathlib import Path
 import torch
 
 from pwm_core.data.dataset import Dataset, DatasetWriter, EpisodeTable, TaskInfo
+from pwm_core.errors import PwmError
 from pwm_core.layout import ActionChannel, ActionLayout, ObservationChannel, ObservationLayout
 from pwm_core.model.config import WorldModelConfig
+from pwm_core.model.store import TrainedWorldModel
 from pwm_core.pretraining.loss import LossWeights
 from pwm_core.pretraining.runner import Pretraining, PretrainingConfig, PretrainingOptions
+from pwm_core.run_directory import plain
 from pwm_core.sources import WHOLE_OBSERVATION
 from pwm_core.studies.analytic_worlds import STEP, AnalyticWorld
 from pwm_core.tasks.task import discount
@@ -87,7 +90,23 @@ def recipe(model: WorldModelConfig, updates: int, seed: int) -> PretrainingConfi
     )
 
 
-def pretrain(data: Path, out: Path, model: WorldModelConfig, updates: int, seed: int) -> None:
-    """Train ``model`` on ``data`` into ``out`` as ``pwm pretrain`` does."""
-    options = PretrainingOptions(threads=1)
-    Pretraining(Dataset(data), out, recipe(model, updates, seed), options).run()
+def pretrain(
+    data: Dataset, out: Path, config: PretrainingConfig, initial: Path | None = None
+) -> TrainedWorldModel:
+    """Return the world model ``out/WORLD_MODEL``, trained on ``data`` where it is not there yet.
+
+    ``initial`` is a world model that it goes on from. ``PwmError`` where there is one already that
+    has been trained otherwise.
+    """
+    training = Pretraining(data, out, config, PretrainingOptions(threads=1), initial)
+    file = out / WORLD_MODEL
+    if not file.is_file():
+        return training.run()
+    trained = TrainedWorldModel.load(file, torch.device("cpu"))
+    expected = {**training.inputs, "config": plain(training.config)}
+    if trained.provenance != expected or trained.tasks != training.tasks:
+        raise PwmError(
+            f"{file} was trained otherwise than this study does: {trained.provenance}, expected "
+            f"{expected}. Delete {out}, and it is trained anew"
+        )
+    return trained

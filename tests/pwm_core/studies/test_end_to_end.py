@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 
+from pwm_core.checkpoint import load_checkpoint, save_checkpoint
+from pwm_core.data.behaviours import Correlated, Uniform
 from pwm_core.data.dataset import Dataset
+from pwm_core.data.split import split
+from pwm_core.errors import PwmError
 from pwm_core.evaluation.controllers import Planners
 from pwm_core.evaluation.controllers.cem import CemConfig
 from pwm_core.evaluation.controllers.gradient import GradientConfig
@@ -140,4 +144,35 @@ def test_cells_of_a_seed_share_what_they_collect_and_an_interrupted_one_goes_on(
         episode.checksum for episode in many.episodes[:2]
     ]
     assert len(many.episodes) == 4
+    assert [episode.seed for episode in many.episodes] == [0, 1, 2, 3]
     assert len(Dataset(tmp_path / "collected,correlated,seed=7").episodes) == 4
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_as_many_episodes_are_held_out_whatever_behaviours_they_are_of(
+    tmp_path: Path, number: int
+) -> None:
+    behaviours = (Correlated(), Uniform())[:number]
+    OfflineCoverage()._gather(behaviours, 4 // number, 7, tmp_path / "cell/data")
+    gathered = Dataset(tmp_path / "cell/data")
+    training, held_out = split(gathered.episodes, 0.1)
+    assert [len(training), len(held_out)] == [3, 1]
+    pool = Dataset(tmp_path / "collected,correlated,seed=7").episodes
+    of_noise = [e.checksum for e in gathered.episodes[::number]]
+    assert of_noise == [e.checksum for e in pool]
+
+
+def test_a_shared_policy_of_another_world_model_is_refused(
+    tmp_path: Path, tiny_data: Path, tiny_world_model: Path
+) -> None:
+    chosen = topic("multi-task-vs-per-task").presets["quick"]
+    study = replace(chosen, **SMALLEST["multi-task-vs-per-task"])  # type: ignore[type-var]
+    inputs = Inputs(tiny_data, tiny_world_model)
+    setting = study.settings()[0]
+    first = study.measure(setting, 0, inputs, tmp_path / "cell")
+    again = study.measure(setting, 0, inputs, tmp_path / "cell")
+    assert first["return"] == again["return"]
+    file = tmp_path / "policy,seed=0.safetensors"
+    save_checkpoint(file, load_checkpoint(file)[0], {"world_model": "other"})
+    with pytest.raises(PwmError, match=r"policy,seed=0\.safetensors was learned from"):
+        study.measure(setting, 0, inputs, tmp_path / "cell")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from pwm_core.extraction.config import ExtractionConfig
-from pwm_core.finetuning.adaptation import AdaptationConfig
+from pwm_core.finetuning.adaptation import Adaptation, AdaptationConfig, Round
 from pwm_core.finetuning.config import FinetuningConfig
-from pwm_core.studies.finetune import ARMS, TOPIC, Finetune
+from pwm_core.studies.finetune import ARMS, TOPIC, Finetune, _recorded_before
 from pwm_core.studies.study import Inputs, Result
 from pwm_core.tasks.shift import Shift
 
@@ -55,6 +55,13 @@ def test_every_way_is_judged_in_the_same_episodes(measured: Result) -> None:
     assert figures["recorded"] in (4, 6)  # a candidate that the gate refused is not watched
     if not figures["kept"]:
         assert figures["adapted"] == figures["shifted"]
+
+
+def test_the_policy_alone_is_tuned_with_what_had_been_recorded_before_each_candidate() -> None:
+    config = AdaptationConfig(rounds=3, watched=3, exploring=2, noise=(0.1, 0.2))
+    refused, watched = (Round(None, episodes, False, ()) for episodes in (7, 14))  # type: ignore[arg-type]
+    adapted = Adaptation(None, [refused, watched, watched])  # type: ignore[arg-type]
+    assert _recorded_before(adapted, config) == [7, 11, 18]
 
 
 def test_table_and_plot_can_be_made(measured: Result) -> None:

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from pwm_core.data.dataset import Dataset
-from pwm_core.model.config import WorldModelConfig
+from pwm_core.data.split import split
+from pwm_core.errors import PwmError
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.studies.generalisation import (
     EMBEDDING,
@@ -33,7 +34,6 @@ SMALL = Generalisation(
     ways=((NOTHING, 0), (EMBEDDING, 6), (WHOLE, 6), (NEW, 6)),
     updates=2,
     new_updates=2,
-    model=WorldModelConfig(latent=16, encoder_width=16, width=16),
     seeds=(0,),
     iterations=1,
     episodes=1,
@@ -81,16 +81,28 @@ def test_an_embedding_alone_leaves_the_rest_of_the_model(
     for name in ("encoder.0.weight", "dynamics.0.weight"):
         assert torch.equal(alone[name], before[name])
         assert not torch.equal(whole[name], before[name])
+    new = weights(folder / "work" / cell.format("new_model") / "world_model" / WORLD_MODEL)
+    assert new["dynamics.0.bias"].shape == before["dynamics.0.bias"].shape
     assert len(alone["task_embedding"]) == 3
     assert torch.equal(alone["task_embedding"][:2], before["task_embedding"])
 
 
 @pytest.mark.usefixtures("outcome")
-def test_the_first_episodes_are_of_every_behaviour(folder: Path) -> None:
+def test_behaviours_take_turns_and_one_episode_of_six_is_held_out(folder: Path) -> None:
     work = folder / "work"
     planned = Dataset(work / "data,pendulum-swingup,seed=0").episodes
-    assert [e.behaviour for e in planned] == ["correlated", "mpc-0.4", "mpc-0"] * 2
+    returns = [episode.total_reward for episode in planned]
+    assert max(returns[0], returns[3]) < min(returns[2], returns[5])  # noise, and the planner
+    training, held_out = split(planned, 0.1)
+    assert [len(training), len(held_out)] == [5, 1]
     shifted = Dataset(work / "data,cartpole-swingup actuator_gain=0.1,seed=0").episodes
-    behaviours = [e.behaviour for e in shifted[:3]]
-    assert [b.rsplit("-", 1)[-1] for b in behaviours] == ["correlated", "0.4", "0"]
+    assert len(shifted) == 6
     assert planned.tasks != shifted.tasks == ["cartpole-swingup actuator_gain=0.1"]
+
+
+def test_a_task_that_the_world_model_knows_is_no_newcomer(
+    tiny_data: Path, tiny_world_model: Path, tmp_path: Path
+) -> None:
+    study = replace(SMALL, newcomers=(Newcomer("cartpole-balance", like="cartpole-swingup"),))
+    with pytest.raises(PwmError, match="cartpole-balance is no newcomer to it"):
+        study.measure(study.settings()[0], 0, Inputs(tiny_data, tiny_world_model), tmp_path)

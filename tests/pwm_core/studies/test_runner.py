@@ -97,6 +97,16 @@ def test_a_directory_of_another_configuration_is_refused(
         run_study(other, "quick", Inputs(tmp_path), tmp_path / "out", 1)
 
 
+def test_a_directory_that_lacks_a_setting_is_refused(tmp_path: Path, counting: ModuleType) -> None:
+    out = tmp_path / "out"
+    run_study(counting.TOPIC, "quick", Inputs(tmp_path), out, 1)
+    stored = json.loads((out / "config.json").read_text())
+    del stored["config"]["sizes"]
+    (out / "config.json").write_text(json.dumps(stored))
+    with pytest.raises(RunDirectoryError, match=r"sizes was None, now \[1, 2\]"):
+        run_study(counting.TOPIC, "quick", Inputs(tmp_path), out, 1)
+
+
 def test_a_cell_is_measured_with_the_processor_time_it_took(
     tmp_path: Path, counting: ModuleType
 ) -> None:

@@ -17,7 +17,7 @@ from pwm_core.extraction.reward import TrainingReward
 from pwm_core.extraction.together import Together
 from pwm_core.studies.gradient_quality import gradient_quality, own_quality
 from pwm_core.studies.linear_quadratic import LinearQuadraticModel, discounted_cost, regulator
-from pwm_core.studies.score_function import ProximalPolicy, ScoreFunction
+from pwm_core.studies.score_function import ProximalPolicy, ScoreFunction, standardised
 
 OF = regulator("muscles", 3, 0.95)
 CONFIG = ExtractionConfig(
@@ -122,6 +122,15 @@ def _change_of_densities(clip: float) -> float:
 
 def test_proximal_steps_end_where_the_ratio_is_clipped() -> None:
     assert 0 < _change_of_densities(0.2) < 0.4 < _change_of_densities(1e9)
+
+
+def test_what_nobody_lives_to_see_does_not_shift_the_advantages() -> None:
+    advantage = torch.tensor([[1.0, 3.0], [50.0, 3.0]])
+    alive = torch.tensor([[1.0, 1.0], [0.0, 1.0]])
+    found = standardised(advantage, alive)
+    lived = torch.stack([found[0, 0], found[0, 1], found[1, 1]])
+    assert torch.allclose(lived.mean(), torch.tensor(0.0), atol=1e-6)
+    assert torch.allclose(lived.var(correction=0), torch.tensor(1.0))
 
 
 def test_gradient_quality_of_known_vectors() -> None:
