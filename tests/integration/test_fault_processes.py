@@ -116,6 +116,48 @@ def test_a_latched_stop_outlives_a_killed_policy_node(
     assert not list(directory.glob("*.stop"))
 
 
+def test_a_real_start_goes_on_with_nothing_of_a_dry_run(
+    make_bundle, start_policy, session, until, ask, tmp_path: Path
+) -> None:
+    from pwm_interfaces.srv import SwapPolicy
+
+    for name in ("upright", "candidate"):
+        make_bundle(name)
+    told = {"policy": "upright", "state_directory": str(tmp_path / "state")}
+    policy = start_policy(**told, dry_run=True)
+    until(lambda: session.status.state == "active", "the dry run")
+    assert ask(SwapPolicy, "policy_node/swap_policy", name="candidate").success
+    (acting,) = (tmp_path / "state").glob("*.acting")
+    until(lambda: "candidate" in acting.read_text(), "the candidate on disk")
+    os.kill(policy.pid, signal.SIGKILL)
+    assert policy.wait(timeout=30) == -signal.SIGKILL
+    policy = start_policy(**told)
+    until(lambda: session.status.reason == "activated upright", "the real start")
+    warning = (
+        "candidate acted when the node before this one died, and does not go on: dry_run was True "
+        "and is False"
+    )
+    assert any(warning in line for line in policy.tail)
+
+
+def test_a_node_that_is_told_to_end_while_it_configures_leaves_nothing_to_go_on_with(
+    make_bundle, start_policy, session, until, tmp_path: Path
+) -> None:
+    make_bundle("upright")
+    directory = tmp_path / "state"
+    policy = start_policy(state_directory=str(directory))
+    until(lambda: list(directory.glob("*.acting")), "the acting policy on disk")
+    os.kill(policy.pid, signal.SIGKILL)
+    assert policy.wait(timeout=30) == -signal.SIGKILL
+    waiting = {"command_interface": "forward_command", "controller": "nobody"}
+    policy = start_policy(state_directory=str(directory), **waiting)
+    until(lambda: "policy_node_asks" in session.get_node_names(), "the wait for the controller")
+    assert list(directory.glob("*.acting"))
+    os.kill(policy.pid, signal.SIGTERM)
+    assert policy.wait(timeout=60) == 0
+    assert not list(directory.iterdir())
+
+
 def test_a_stop_that_cannot_be_kept_acts_and_says_so(
     make_bundle, start_policy, observe, until, actions, ask
 ) -> None:
@@ -183,6 +225,7 @@ def test_what_killed_processes_leave_is_cleaned_by_fastdds(running) -> None:
     [
         ("pwm_mujoco", "mujoco_bridge", {"real_time_factor": -1.0}),
         ("pwm_policy", "policy_node", {"stale_timeout": 0.0}),
+        ("pwm_policy", "policy_node", {"latch_directory": "/var/lib/stops"}),
         ("pwm_bringup", "recorder", {"max_file_size": 0}),
         ("pwm_bringup", "recorder", {"directory": "/proc/nowhere"}),
     ],

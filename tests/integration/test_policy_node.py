@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import signal
+import threading
 import time
 from collections.abc import Callable
 
@@ -200,6 +201,43 @@ def test_what_configure_reads_is_not_changed_under_a_running_policy(
         session.configure("policy_node", **change)
     assert transition("cleanup")
     session.configure("policy_node", **change)
+
+
+def test_what_configure_reads_is_not_changed_while_it_reads(domain, monkeypatch) -> None:
+    """The node in this process, so that its `configure` lasts until it is let go on."""
+    from rclpy.parameter import Parameter
+
+    from pwm_policy.node import PolicyNode
+    from pwm_policy.registry import PolicyError
+
+    reading, go_on = threading.Event(), threading.Event()
+
+    def configure(*_: object) -> None:
+        reading.set()
+        assert go_on.wait(30)
+        raise PolicyError("no policies here")
+
+    monkeypatch.setattr("pwm_policy.node.configure", configure)
+    node = PolicyNode(threading.Event())
+    try:
+        configuring = threading.Thread(target=node.trigger_configure)
+        configuring.start()
+        assert reading.wait(30)
+        changes = [Parameter("dry_run", value=True), Parameter("stale_timeout", value=0.5)]
+        for answer in node.set_parameters([*changes, Parameter("trigger", value="observation")]):
+            refused = "`configure` reads the parameters just now" in answer.reason
+            assert refused == (not answer.successful)
+        assert not node.get_parameter("dry_run").value
+        assert node.get_parameter("stale_timeout").value == 0.2
+        assert node.get_parameter("trigger").value == "observation"
+        go_on.set()
+        configuring.join(30)
+        assert all(answer.successful for answer in node.set_parameters(changes))
+    finally:
+        go_on.set()
+        node.start()
+        node.close()
+        node.destroy_node()
 
 
 def test_a_timeout_below_the_time_between_observations_is_refused(

@@ -132,14 +132,22 @@ def test_one_that_dies_while_stopped_is_started_again_stopped(robot, states, unt
     assert states[-1].emergency_stop
 
 
+def kept(bundles: Path, until) -> Path:
+    """Return the file of the acting policy, which is written beside the node's work."""
+    directory = bundles.parent / "stops"
+    until(lambda: list(directory.glob("*.acting")), "the acting policy on disk")
+    return next(directory.glob("*.acting"))
+
+
 def test_a_node_that_replaces_a_dead_one_goes_on_with_what_acted(
     robot, states, bundles, ask, until
 ) -> None:
     from pwm_interfaces.srv import SwapPolicy
 
-    acting = next((bundles.parent / "stops").glob("*.acting"))
+    acting = kept(bundles, until)
     assert "swing" in acting.read_text()
     assert ask(SwapPolicy, "robot1/policy_node/swap_policy", name="upright").success
+    until(lambda: "upright" in acting.read_text(), "the new policy on disk")
     os.kill(policy_node(robot), signal.SIGKILL)
     until(lambda: states[-1].reason == "activated upright", "the second policy node")
     bundles.joinpath("upright.onnx").unlink()
@@ -147,13 +155,17 @@ def test_a_node_that_replaces_a_dead_one_goes_on_with_what_acted(
     expected = "cannot configure: unknown policy 'upright': the policies are swing; upright acted"
     until(lambda: states[-1].reason.startswith(expected), "the third policy node's refusal")
     assert states[-1].state == "unconfigured"
+    assert states[-1].reason.endswith(f"end this node (or delete {acting}) and start it again")
+    assert acting.exists(), "nothing has been decided"
     robot.send_signal(signal.SIGINT)
     robot.communicate(timeout=60)
-    assert acting.exists(), "nothing has been decided"
+    assert not acting.exists(), "decided by who ended it"
 
 
-def test_a_node_that_was_told_to_end_leaves_no_policy_to_go_on_with(robot, states, bundles) -> None:
-    assert list((bundles.parent / "stops").glob("*.acting"))
+def test_a_node_that_was_told_to_end_leaves_no_policy_to_go_on_with(
+    robot, states, bundles, until
+) -> None:
+    kept(bundles, until)
     robot.send_signal(signal.SIGTERM)
     robot.communicate(timeout=60)
     assert not list((bundles.parent / "stops").iterdir())
