@@ -4,9 +4,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from pwm_core.data.behaviours import Correlated
 from pwm_core.data.dataset import Dataset
 from pwm_core.data.split import split
 from pwm_core.errors import PwmError
@@ -15,6 +17,7 @@ from pwm_core.studies.generalisation import (
     EMBEDDING,
     NEW,
     NOTHING,
+    SEED,
     TOPIC,
     WHOLE,
     Generalisation,
@@ -24,6 +27,7 @@ from pwm_core.studies.runner import Outcome, run_study
 from pwm_core.studies.study import Inputs
 from pwm_core.studies.table import table_rows
 from pwm_core.studies.world_data import WORLD_MODEL
+from pwm_core.tasks import get_task
 from pwm_core.tasks.shift import Shift
 
 SMALL = Generalisation(
@@ -90,14 +94,16 @@ def test_an_embedding_alone_leaves_the_rest_of_the_model(
 @pytest.mark.usefixtures("outcome")
 def test_behaviours_take_turns_and_one_episode_of_six_is_held_out(folder: Path) -> None:
     work = folder / "work"
-    planned = Dataset(work / "data,pendulum-swingup,seed=0").episodes
-    returns = [episode.total_reward for episode in planned]
-    assert max(returns[0], returns[3]) < min(returns[2], returns[5])  # noise, and the planner
-    training, held_out = split(planned, 0.1)
+    data = Dataset(work / "data,pendulum-swingup,seed=0")
+    noise = Correlated().collect(get_task("pendulum-swingup"), 2, SEED)
+    for number, episode in enumerate(data.episodes):
+        alike = [np.allclose(data.trajectory(episode).action, each.action) for each in noise]
+        assert alike == [number == 0, number == 3]
+    training, held_out = split(data.episodes, 0.1)
     assert [len(training), len(held_out)] == [5, 1]
     shifted = Dataset(work / "data,cartpole-swingup actuator_gain=0.1,seed=0").episodes
     assert len(shifted) == 6
-    assert planned.tasks != shifted.tasks == ["cartpole-swingup actuator_gain=0.1"]
+    assert data.episodes.tasks != shifted.tasks == ["cartpole-swingup actuator_gain=0.1"]
 
 
 def test_a_task_that_the_world_model_knows_is_no_newcomer(
