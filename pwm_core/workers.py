@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -27,6 +28,7 @@ def worker_pool(workers: int, prepare: Callable[[], None] | None = None) -> Proc
 
 
 def _begin(prepare: Callable[[], None] | None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C: one message, that of the command
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if prepare:
         prepare()

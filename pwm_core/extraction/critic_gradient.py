@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +17,7 @@ def critic_gradient(
     critics: Critics, z: Tensor, target: Tensor, compiled: bool = False
 ) -> tuple[Tensor, list[Tensor]]:
     """Return ``loss.critic_loss`` of ``z [batch, latent]``, and the parameters' gradients."""
-    run = _compiled if compiled else loss_and_gradients
+    run = _compiled() if compiled else loss_and_gradients
     return run(critics.network, z, target)
 
 
@@ -30,4 +33,6 @@ def loss_and_gradients(
     return error.square().mean(1).sum(), settle([visit])
 
 
-_compiled = torch.compile(loss_and_gradients, dynamic=False)
+@cache  # to load the compiler takes seconds
+def _compiled() -> Callable[..., tuple[Tensor, list[Tensor]]]:
+    return torch.compile(loss_and_gradients, dynamic=False)

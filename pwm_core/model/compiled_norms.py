@@ -10,8 +10,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from functools import cache
-from typing import Any
+from collections.abc import Callable
+from functools import cache, partial, wraps
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -19,6 +20,15 @@ from torch import Tensor
 from pwm_core.model.networks import Mish
 
 Saved = tuple[Any, ...]
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _compiled(function: Function) -> Function:
+    """Return ``function``, compiled at its first call: to load the compiler takes seconds."""
+    whole = cache(partial(torch.compile, function, dynamic=True))
+    return cast(Function, wraps(function)(lambda *given: whole()(*given)))
 
 
 def usable(x: Tensor) -> bool:
@@ -77,7 +87,7 @@ def _rows(norm: Any, x: Tensor) -> Tensor:
     return x if norm.weight.dim() == 3 else x.flatten(0, -2)
 
 
-@torch.compile(dynamic=True)
+@_compiled
 def _norm_mish(
     x: Tensor, gain: Tensor, bias: Tensor, epsilon: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -86,7 +96,7 @@ def _norm_mish(
     return v * _tanh_softplus(torch.sigmoid(v)), mean, scale
 
 
-@torch.compile(dynamic=True)
+@_compiled
 def _norm_mish_back(
     x: Tensor, mean: Tensor, scale: Tensor, gain: Tensor, bias: Tensor, given: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -98,7 +108,7 @@ def _norm_mish_back(
     return gradient, normal, _through_norm(gradient * gain, normal, scale)
 
 
-@torch.compile(dynamic=True)
+@_compiled
 def _norm_simnorm(
     x: Tensor, gain: Tensor, bias: Tensor, epsilon: float, group: int, temperature: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -107,7 +117,7 @@ def _norm_simnorm(
     return torch.softmax(v, -1).flatten(-2), mean, scale
 
 
-@torch.compile(dynamic=True)
+@_compiled
 def _norm_simnorm_back(
     x: Tensor,
     mean: Tensor,
@@ -125,7 +135,7 @@ def _norm_simnorm_back(
     return gradient, normal, _through_norm(gradient * gain, normal, scale)
 
 
-@torch.compile(dynamic=True)
+@_compiled
 def _sums(gradient: Tensor, normal: Tensor) -> tuple[Tensor, Tensor]:
     """Return the gradients of gain and bias."""
     return (gradient * normal).sum(-2), gradient.sum(-2)

@@ -28,7 +28,7 @@ from pwm_core.extraction.config import (
     configure,
 )
 from pwm_core.extraction.diagnosis import Finding, exploited
-from pwm_core.extraction.memory import free_bytes, room_of_a_worker, tasks_that_fit
+from pwm_core.extraction.memory import free_bytes, room_of_a_worker, task_bytes, tasks_that_fit
 from pwm_core.extraction.runner import Extraction, extract, simulator
 from pwm_core.extraction.store import TrainedPolicy
 from pwm_core.files import sha256
@@ -196,9 +196,16 @@ class Extract:
         self, jobs: list[Job], trained: TrainedWorldModel, workers: int, room: int
     ) -> list[list[Job]]:
         """Return groups of jobs that fit into ``room`` bytes, one for each worker at least."""
-        config = jobs[0].config
-        at_once = self.tasks_at_once or tasks_that_fit(room, trained.model.config, config)
-        return dealt(jobs, min(workers, len(jobs)), at_once)
+        model, config, workers = trained.model.config, jobs[0].config, min(workers, len(jobs))
+        at_once = self.tasks_at_once or tasks_that_fit(room, model, config)
+        groups = dealt(jobs, workers, at_once)
+        print(
+            f"extract: {len(jobs)} tasks, {len(groups[0])} side by side in each of {workers} "
+            f"process(es); about {task_bytes(model, config) / 2**20:.0f} MiB a task, "
+            f"{room / 2**30:.1f} GiB free for each process",
+            file=sys.stderr,
+        )
+        return groups
 
 
 def _prepare(threads: int) -> None:
