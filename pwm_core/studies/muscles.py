@@ -45,6 +45,8 @@ class Muscles:
         "myo-torso-pose-fixed",
         "myo-challenge-table-tennis-p0",
     )
+    """In EnvPool 1.2.5 standing (``myo-leg-stand-random``) ends after two decisions whatever is
+    done, and ``myo-challenge-chase-tag-p1`` after one: too short for a horizon."""
     learning: OnlineWorldModel = field(
         default_factory=lambda: OnlineWorldModel(rounds=2, each=20, updates=600, episodes=1)
     )
