@@ -141,7 +141,9 @@ def test_tasks_in_worker_processes(
     where = ["--world-model", str(good_model), "--data", str(tiny_data), "--out", str(out)]
     quick = [*SMALL, "--evaluate", "model", "--json"]
     assert main(["extract", *where, *quick, "--workers", "2"]) == 0
-    rows = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    assert "extract: 2 tasks, 1 side by side in each of 2 process(es); about" in printed.err
+    rows = json.loads(printed.out)
     assert [row["task"] for row in rows] == ["cartpole-swingup", "cartpole-balance"]
     assert all(row["real"] is None for row in rows)
     assert all(Path(row["policy"]).is_file() for row in rows)
