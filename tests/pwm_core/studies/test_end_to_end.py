@@ -20,6 +20,8 @@ from pwm_core.evaluation.controllers.gradient import GradientConfig
 from pwm_core.evaluation.controllers.mppi import MppiConfig
 from pwm_core.evaluation.controllers.policy_mppi import PolicyMppiConfig
 from pwm_core.model.config import WorldModelConfig
+from pwm_core.studies.first_order_vs_zeroth import FirstOrderVsZeroth
+from pwm_core.studies.multi_task_vs_per_task import MultiTaskVsPerTask
 from pwm_core.studies.offline_coverage import QUALITIES, OfflineCoverage
 from pwm_core.studies.runner import run_study
 from pwm_core.studies.study import Inputs
@@ -165,8 +167,7 @@ def test_as_many_episodes_are_held_out_whatever_behaviours_they_are_of(
 def test_a_shared_policy_of_another_world_model_is_refused(
     tmp_path: Path, tiny_data: Path, tiny_world_model: Path
 ) -> None:
-    chosen = topic("multi-task-vs-per-task").presets["quick"]
-    study = replace(chosen, **SMALLEST["multi-task-vs-per-task"])  # type: ignore[type-var]
+    study = MultiTaskVsPerTask(**SMALLEST["multi-task-vs-per-task"])
     inputs = Inputs(tiny_data, tiny_world_model)
     setting = study.settings()[0]
     first = study.measure(setting, 0, inputs, tmp_path / "cell")
@@ -176,3 +177,17 @@ def test_a_shared_policy_of_another_world_model_is_refused(
     save_checkpoint(file, load_checkpoint(file)[0], {"world_model": "other"})
     with pytest.raises(PwmError, match=r"policy,seed=0\.safetensors was learned from"):
         study.measure(setting, 0, inputs, tmp_path / "cell")
+
+
+def test_a_policy_whose_seconds_were_lost_is_extracted_anew(
+    tmp_path: Path, tiny_data: Path, tiny_world_model: Path
+) -> None:
+    study = FirstOrderVsZeroth(**SMALLEST["first-order-vs-zeroth"])
+    inputs = Inputs(tiny_data, tiny_world_model)
+    written = []
+    for lost in (False, False, True):
+        if lost:
+            (tmp_path / "policy,task=cartpole-swingup,seed=0/seconds.json").unlink()
+        policy = study._policy("cartpole-swingup", 0, inputs, tmp_path / "cell")
+        written.append((policy.parent / "checkpoint.safetensors").stat().st_mtime_ns)
+    assert written[0] == written[1] < written[2]
