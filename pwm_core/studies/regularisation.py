@@ -117,9 +117,10 @@ class Regularisation:
                 x, y = estimate(group, name), estimate(group, "return")
                 if x is not None and y is not None:
                     point(axis, x, y, color=f"C{place}", label=str(setting["latent layer"]))
-            axis.set_xscale("log")
             axis.set_xlabel(AGAINST[name])
             axis.set_ylabel("return")
+            axis.set_xlim(left=0)
+            axis.set_ylim(bottom=0)
         axes[0].legend(fontsize=6)
         return {"return": figure}
 
