@@ -84,12 +84,11 @@ class MultiTaskVsPerTask:
     def _one_for_all(self, task: str, seed: int, learned: Inputs, folder: Path) -> dict[str, Any]:
         """Judge the shared policy of ``seed``; the first cell that needs it extracts it."""
         extractions = [self._extraction(each, seed, learned, folder) for each in self.tasks]
-        file = folder.parent / f"policy,seed={seed}.safetensors"
+        file, read = folder.parent / f"policy,seed={seed}.safetensors", fingerprints(learned)
         with FileLock(f"{file}.lock"):
             if not file.is_file():
-                learned_by_all = learn_all(extractions).actor.state_dict()
-                save_checkpoint(file, learned_by_all, fingerprints(learned))
-        actor = self._stored_actor(file, extractions, fingerprints(learned))
+                save_checkpoint(file, learn_all(extractions).actor.state_dict(), read)
+        actor = self._stored_actor(file, extractions, read)
         mine = extractions[self.tasks.index(task)]
         return self._judged(mine, ToldActor(mine, actor))
 
@@ -97,10 +96,10 @@ class MultiTaskVsPerTask:
         self, file: Path, extractions: Sequence[Extraction], expected: dict[str, str]
     ) -> Actor:
         """Return the shared policy; ``PwmError`` where it is not of the ``expected`` inputs."""
-        tensors, learned_from = load_checkpoint(file)
-        if learned_from != expected:
+        tensors, read = load_checkpoint(file)
+        if read != expected:
             raise PwmError(
-                f"{file} was learned from {learned_from}, expected {expected}: delete it, and it "
+                f"{file} was learned from {read}, expected {expected}: delete it, and it "
                 "is learned anew"
             )
         first = extractions[0]
