@@ -272,7 +272,9 @@ def read(node: Node) -> Settings:
             retries=get("retries"),
             blend_seconds=get("blend_seconds"),
         ),
-        exploration=_levels(get("exploration_noise")),
+        exploration=exploration_levels(
+            get("exploration_noise"), get("episodes_per_round"), get("baseline_episodes")
+        ),
         autostart=get("autostart"),
     )
 
@@ -280,10 +282,16 @@ def read(node: Node) -> Settings:
 _DESCRIBED: dict[str, str] = {}
 
 
-def _levels(given: Sequence[float]) -> tuple[float, ...]:
+def exploration_levels(given: Sequence[float], episodes: int, baseline: int) -> tuple[float, ...]:
+    """Return the levels of noise; refuse those that would never act."""
     wrong = [level for level in given if not 0.0 <= level <= 1.0]
     if wrong:
         raise ValueError(f"exploration_noise has {wrong[0]}, expected 0 to 1")
+    if any(given) and episodes <= baseline:
+        raise ValueError(
+            f"episodes_per_round {episodes} leaves none for exploration_noise: the first "
+            f"{baseline} (baseline_episodes) are without; expected more"
+        )
     return tuple(given) if any(given) else ()
 
 
