@@ -112,6 +112,10 @@ def test_planners_need_the_world_model_of_the_policy(
     assert "give --world-model" in capsys.readouterr().err
     assert evaluate(policies, "--controller", "shooting") == 2
     assert "the controllers are policy, mppi, cem, gradient, policy+mppi" in capsys.readouterr().err
+    file = next(policies.rglob("policy.safetensors"))
+    stranger = TrainedPolicy.load(file)
+    stranger.record["provenance"]["world_model"] = "0" * 64
+    stranger.save(file)
     assert evaluate(policies, "--controller", "mppi", "--world-model", str(tiny_world_model)) == 2
     assert "was extracted from the world model" in capsys.readouterr().err
 
@@ -120,9 +124,6 @@ def test_a_planner_is_judged_like_a_policy(
     policies: Path, tiny_world_model: Path, tmp_path: Path
 ) -> None:
     file = next(policies.rglob("policy.safetensors"))
-    trained = TrainedPolicy.load(file)
-    trained.record["provenance"]["world_model"] = sha256(tiny_world_model)
-    trained.save(file)
     out = tmp_path / "evaluation.json"
     options = ["--world-model", str(tiny_world_model), "--out", str(out), *SMALL_PLANNERS]
     assert evaluate(file, "--controller", "policy", "mppi", *options) == 0
