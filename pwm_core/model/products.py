@@ -2,9 +2,9 @@
 """Matrix products by the fastest there is for them.
 
 On a CPU PyTorch multiplies float32 matrices by MKL, which on processors of other makers than Intel
-keeps to AVX2. Where there is AVX-512, ``model.kernels`` is twice as fast; without a C compiler
-oneDNN, which is in PyTorch's wheel, but takes longer to begin. Neither has a gradient, so
-these functions are for code that has its own (``model.layer_gradients``).
+keeps to AVX2. Where there is AVX-512, ``model.kernels`` is twice as fast; without a C compiler, and
+where a wide weight is transposed, oneDNN, which is in PyTorch's wheel, but takes longer to begin.
+None has a gradient, so these functions are for code that has its own (``model.layer_gradients``).
 """
 
 from __future__ import annotations
@@ -19,6 +19,14 @@ _ONEDNN = (
 )
 """Without AVX-512 both libraries are about as fast."""
 
+WIDE = 2**20
+"""Entries from which on a transposed weight is better multiplied by the library."""
+
+
+def _by_kernels(x: Tensor, weight: Tensor) -> bool:
+    wide = weight.shape[-2] * weight.shape[-1] >= WIDE and weight.stride(-1) != 1
+    return not wide and kernels.multiplies(x)
+
 
 def _by_onednn(x: Tensor) -> bool:
     return _ONEDNN and x.dtype == torch.float32 and x.is_cpu
@@ -32,7 +40,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if weight.dtype != x.dtype:
         y = torch.mm(x.to(weight.dtype), weight).to(x.dtype)
         return y if bias is None else y.add_(bias)
-    if kernels.multiplies(x):
+    if _by_kernels(x, weight):
         return kernels.products(x, weight, bias)
     return library_product(x, weight, bias)
 
@@ -63,7 +71,7 @@ def products(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     if torch.compiler.is_compiling():
         return _opaque(x, weight, bias)
-    if kernels.multiplies(x):
+    if _by_kernels(x, weight):
         return kernels.products(x, weight, bias)
     if not _by_onednn(x) or x.shape[1] == 1:  # one row: vector times matrix, which MKL does well
         return torch.bmm(x, weight) if bias is None else torch.baddbmm(bias, x, weight)

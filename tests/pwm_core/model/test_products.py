@@ -39,6 +39,12 @@ def test_product(rows: int, inputs: int, outputs: int) -> None:
     close(over_rows(x, gradient), x.mT, gradient)
 
 
+def test_a_wide_weight_transposed() -> None:
+    gradient, weight = torch.randn(2, 3, 1024), torch.randn(2, 1024, 1024)
+    close(product(gradient[0], weight[0].mT), gradient[0], weight[0].mT)
+    close(products(gradient, weight.mT), gradient, weight.mT)
+
+
 @pytest.mark.parametrize(("rows", "inputs", "outputs"), SIZES)
 @pytest.mark.parametrize("members", [1, 3])
 def test_products_of_members(members: int, rows: int, inputs: int, outputs: int) -> None:
