@@ -104,7 +104,8 @@ def finetuning(
                 file.write_text(f"the running {file.stem}")
             make_bundle(TASK, running, provenance={"world_model": sha256(world_model)})
             start_bridge(mode="lockstep")
-            start_policy(trigger="observation", policy=TASK)
+            # A busy machine is no fault.
+            start_policy(trigger="observation", policy=TASK, stale_timeout=60.0)
             (tmp_path / "plan.json").write_text(json.dumps(plan))
         found = Finetuning(session, ask, listen)
         given = {

@@ -143,7 +143,7 @@ def balancing(start_bridge: Any, start_policy: Any, session: Any, until: Any, po
             Float64, "policy_node/novelty", lambda message: received.append(message.data), 100
         )
         start_bridge(**bridge)
-        start_policy(policy=BALANCING, trigger="observation", **parameters)
+        start_policy(policy=BALANCING, trigger="observation", stale_timeout=60.0, **parameters)
         until(lambda: len(received) > 2 * SECOND, "two seconds of nominal novelty")
         assert max(received) < 1
         return received
