@@ -25,11 +25,11 @@ class RowReader:
     def read(self, first: np.ndarray, count: int) -> np.ndarray:
         """Return rows ``first[b]`` to ``first[b] + count - 1`` as ``[count, batch, width]``.
 
-        ``DatasetError`` when the file has become shorter.
+        They are the caller's to write to. ``DatasetError`` when the file has become shorter.
         """
         handle, size = self._file.fileno(), self._row_bytes * count
         places = (first * self._row_bytes).tolist()
-        data = b"".join([os.pread(handle, size, place) for place in places])
+        data = bytearray().join([os.pread(handle, size, place) for place in places])
         if len(data) != size * len(first):
             raise DatasetError(f"{self._file.name} was truncated while it was read")
         runs = np.frombuffer(data, "<f4").reshape(len(first), count, self._width)
