@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import rclpy
@@ -47,8 +48,17 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def offline_return(bundle: Bundle, seed: int) -> float:
-    """Return what an episode earns without ROS."""
+class OfflineEpisode(NamedTuple):
+    """How an episode goes without ROS."""
+
+    total: float
+    """Its return."""
+    last: np.ndarray
+    """Its last observation ``[O]``."""
+
+
+def offline_episode(bundle: Bundle, seed: int) -> OfflineEpisode:
+    """Run a whole episode of a bundle's task without ROS."""
     task = get_task(bundle.task)
     environment = task.make_single(0)
     observation, _ = environment.reset(seed=seed)
@@ -57,7 +67,7 @@ def offline_return(bundle: Bundle, seed: int) -> float:
         action = task.action.to_normalised(bundle.act(observation)).astype(np.float32)
         observation, reward, *_ = environment.step(action)
         total += float(reward)
-    return total
+    return OfflineEpisode(total, observation)
 
 
 class Robot:
@@ -120,7 +130,7 @@ def row(bundle: Bundle, interface: str, seeds: Sequence[int]) -> Row:
         "bundle": bundle.path.stem,
         "commands": interface,
         "return": float(np.mean(returns)),
-        "without ROS": float(np.mean([offline_return(bundle, seed) for seed in seeds])),
+        "without ROS": float(np.mean([offline_episode(bundle, seed).total for seed in seeds])),
         "worst": float(np.min(returns)),
         "refused": refused,
         "withdrawn": withdrawn,

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
+from weakref import WeakSet
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -114,6 +115,7 @@ class Session(Node):
         self.status = PolicyStatus()
         self.diagnostics: dict[str, dict[str, str]] = {}
         self._policy = ""
+        self._known: WeakSet[Any] = WeakSet()
         self.swap_client: Any = self.create_client(SwapPolicy, f"{policy_node}/swap_policy")
         self.reset_client: Any = self.create_client(ResetEpisode, f"{bridge}/reset")
         self.parameter_clients: dict[str, Any] = {
@@ -194,9 +196,8 @@ class Session(Node):
 
     def connect(self) -> None:
         """Wait until both nodes are there and the policy is active."""
-        clients = [self.swap_client, self.reset_client, *self.parameter_clients.values()]
-        for client in clients:
-            self.spin_until(client.service_is_ready, f"service {client.srv_name}")
+        for client in (self.swap_client, self.reset_client):
+            self.be_known(client)
         self.spin_until(
             lambda: self.status.state == "active",
             f"{self._policy_node} to be active",
@@ -206,16 +207,28 @@ class Session(Node):
 
     def call(self, client: Any, request: Any) -> Any:
         """Call a service; :class:`SessionError` when it does not answer."""
-        self.spin_until(client.service_is_ready, f"service {client.srv_name}")
+        self.be_known(client)
         future = client.call_async(request)
         self.spin_until(future.done, f"an answer of {client.srv_name}")
         return future.result()
 
-    def _call_again(self, client: Any, request: Any) -> Any:
-        """Call a service that may be called twice, again while nothing comes back.
+    def be_known(self, client: Any) -> None:
+        """Wait until the node behind a service has found ``client``, which found it before.
 
-        An answer is lost when the node has not found this client yet, though it found the node.
+        Else its answer would be lost. A node finds clients in the order in which they were made:
+        whoever gets an answer to a younger one is known.
         """
+        if client in self._known:
+            return
+        self.spin_until(client.service_is_ready, f"service {client.srv_name}")
+        node = client.srv_name.rpartition("/")[0]
+        younger = self.create_client(SetParameters, f"{node}/set_parameters")
+        self._call_again(younger, SetParameters.Request())
+        self.destroy_client(younger)
+        self._known.add(client)
+
+    def _call_again(self, client: Any, request: Any) -> Any:
+        """Call a service that may be called twice, again while nothing comes back."""
         self.spin_until(client.service_is_ready, f"service {client.srv_name}")
         futures: list[Any] = []
         asked = -math.inf
@@ -286,9 +299,12 @@ class Session(Node):
 
     def next_diagnostics(self) -> tuple[dict[str, str], dict[str, str]]:
         """Wait for a new diagnostic of both nodes; return policy node's and bridge's."""
-        self.diagnostics.clear()
         wanted = (self._policy_node, self._bridge)
-        self.spin_until(lambda: set(wanted) <= set(self.diagnostics), "/diagnostics of both nodes")
+        for _ in range(2):  # the first one may have been on its way
+            self.diagnostics.clear()
+            self.spin_until(
+                lambda: set(wanted) <= set(self.diagnostics), "/diagnostics of both nodes"
+            )
         return self.diagnostics[wanted[0]], self.diagnostics[wanted[1]]
 
     def recorded(self, frames: list[Frame]) -> dict[str, Any]:
@@ -352,6 +368,7 @@ def run_live(session: Session, segments: list[Segment], unknown: str) -> dict[st
     if refused["success"]:
         raise SessionError(f"a swap to {unknown!r}, which no policy should be called, succeeded")
     frames_before = len(session.frames)
+    session.spin_until(lambda: len(session.frames) > frames_before, "the simulation to go on")
     policy, bridge = session.next_diagnostics()
     live = session.frames
     simulated = live[-1].stamp - live[0].stamp

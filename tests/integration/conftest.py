@@ -10,9 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import pytest
 
 from pwm_core.tasks import get_task
@@ -127,13 +126,12 @@ def until(session) -> Callable[..., None]:
 
 
 @pytest.fixture
-def ask(session, until) -> Callable[..., Any]:
+def ask(session) -> Callable[..., Any]:
     """Call a service by name."""
 
     def call(kind: type, name: str, /, **fields: Any) -> Any:
         client = session.create_client(kind, name)
         try:
-            until(client.service_is_ready, f"service {name}")
             return session.call(client, kind.Request(**fields))
         finally:
             session.destroy_client(client)
@@ -203,33 +201,13 @@ def observe(session, until) -> Iterator[Callable[..., None]]:
         thread.join(timeout=5)
 
 
-class OfflineEpisode(NamedTuple):
-    """How an episode goes without ROS."""
-
-    total: float
-    """Its return."""
-    last: np.ndarray
-    """Its last observation ``[O]``."""
-
-
 @pytest.fixture
-def offline() -> Callable[[Path, int], OfflineEpisode]:
+def offline() -> Callable[[Path, int], Any]:
     """Run a whole episode of a bundle's task from a seed, without ROS."""
+    from benchmarks.command_interfaces import offline_episode
     from pwm_export.bundle import Bundle
 
-    def run(path: Path, seed: int) -> OfflineEpisode:
-        bundle = Bundle.load(path)
-        task = get_task(bundle.task)
-        environment = task.make_single(0)
-        observation, _ = environment.reset(seed=seed)
-        total = 0.0
-        for _ in range(task.episode_steps):
-            action = task.action.to_normalised(bundle.act(observation)).astype(np.float32)
-            observation, reward, *_ = environment.step(action)
-            total += float(reward)
-        return OfflineEpisode(total, observation)
-
-    return run
+    return lambda path, seed: offline_episode(Bundle.load(path), seed)
 
 
 @pytest.fixture

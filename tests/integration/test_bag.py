@@ -120,11 +120,14 @@ def test_a_killed_recorder_leaves_what_it_flushed(
     process = recorder("observation", "action")
 
     def flushed() -> int:
+        """Messages of both topics that are on disk, of the rarer one."""
         files = list((tmp_path / "bags").glob("*/metadata.yaml"))
         text = yaml.safe_load(files[0].read_text()) if files else None
-        return text["rosbag2_bagfile_information"]["message_count"] if text else 0
+        topics = text["rosbag2_bagfile_information"]["topics_with_message_count"] if text else []
+        counts = {topic["topic_metadata"]["name"]: topic["message_count"] for topic in topics}
+        return min(counts.get(name, 0) for name in ("/observation", "/action"))
 
-    until(lambda: flushed() > 200, "messages on disk")
+    until(lambda: flushed() > 100, "messages on disk")
     least = flushed()
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait(timeout=30) == -signal.SIGKILL
@@ -134,7 +137,7 @@ def test_a_killed_recorder_leaves_what_it_flushed(
     data = Dataset(tmp_path / "data")
     data.validate()
     decisions = sum(episode.length for episode in data.episodes)
-    assert decisions > least / 10
+    assert decisions > least / 4
 
 
 def test_publishers_that_offer_less_join_late(session, recorder, until, tmp_path: Path) -> None:

@@ -37,7 +37,8 @@ def require_same_return(workspace: Path) -> Callable[[Path, int], None]:
             found = robot.episode(seed)
             assert robot.figure("refused_actions") == "0"
             assert not robot.session.frames, "a robot does not say what a policy should see"
-        assert found == pytest.approx(command_interfaces.offline_return(bundle, seed), rel=CLOSE)
+        offline = command_interfaces.offline_episode(bundle, seed)
+        assert found == pytest.approx(offline.total, rel=CLOSE)
 
     return require
 

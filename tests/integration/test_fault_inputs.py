@@ -138,9 +138,8 @@ def test_a_flood_of_observations_leaves_the_loop_and_the_services_alive(
     since = time.monotonic()
     assert ask(ListPolicies, "flooded/policy_node/list_policies").active == "upright"
     asked = time.monotonic()
-    seen = len(figures)
-    until(lambda: len(figures) > seen + 3, "the node's figures")
-    ticks, missed = honest_ticks(figures[0], figures[-1])
+    until(lambda: any(honest_ticks(past, figures[-1]) for past in figures[:-3]), "honest figures")
+    (ticks, missed), _ = counted(figures[0], figures[-1])
     reaction(
         "flood of observations (10 kHz)",
         "services answer, the loop ticks on",
@@ -150,8 +149,17 @@ def test_a_flood_of_observations_leaves_the_loop_and_the_services_alive(
     assert node.returncode is None
 
 
-def honest_ticks(begin: Any, end: Any) -> tuple[int, int]:
-    """Return ticks and missed ones between two diagnostics, which must fill the time."""
+def honest_ticks(begin: Any, end: Any) -> bool:
+    """Whether ticks and missed ones between two diagnostics fill the time.
+
+    Not if the machine halts in between the loop and either of them: those missed are told later.
+    """
+    (ticks, missed), seconds = counted(begin, end)
+    return ticks + missed == pytest.approx(seconds / TASK.control_step, abs=10)
+
+
+def counted(begin: Any, end: Any) -> tuple[tuple[int, int], float]:
+    """Return ticks, missed ones and seconds between two diagnostics."""
 
     def figure(message: Any, key: str) -> int:
         return int(next(v.value for v in message.status[0].values if v.key == key))
@@ -160,6 +168,4 @@ def honest_ticks(begin: Any, end: Any) -> tuple[int, int]:
         return message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
 
     ticks, missed = (figure(end, k) - figure(begin, k) for k in ("ticks", "missed_ticks"))
-    passed = (seconds(end) - seconds(begin)) / TASK.control_step
-    assert ticks + missed == pytest.approx(passed, abs=10), "a fifth of a second on a busy machine"
-    return ticks, missed
+    return (ticks, missed), seconds(end) - seconds(begin)

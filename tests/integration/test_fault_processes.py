@@ -15,7 +15,7 @@ import pytest
 SEGMENT = re.compile(r"/dev/shm/fastdds_[0-9a-f]{16}\b")
 """Fast DDS's shared memory of one participant, beside which its lock lies (``…_el``)."""
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-LONG = 100
+LONG = 300
 """Actions of a node, so that the count of the next one, which begins at 1, is told from its."""
 
 
@@ -107,7 +107,7 @@ def test_a_latched_stop_outlives_a_killed_policy_node(
     policy = start_policy(state_directory=str(directory))
     until(lambda: len(actions) > said + 5, "the new node's actions")
     reaction("policy node killed while stopped, and started again", "the safe action", since)
-    assert any("it was before this start" in line for line in policy.tail)
+    until(lambda: any("it was before this start" in line for line in policy.tail), "the reason")
     assert all(action.safe for action in actions[said:])
     until(lambda: session.status.reason == "activated upright", "the new node's status")
     assert session.status.emergency_stop
@@ -127,8 +127,11 @@ def test_a_real_start_goes_on_with_nothing_of_a_dry_run(
     policy = start_policy(**told, dry_run=True)
     until(lambda: session.status.state == "active", "the dry run")
     assert ask(SwapPolicy, "policy_node/swap_policy", name="candidate").success
-    (acting,) = (tmp_path / "state").glob("*.acting")
-    until(lambda: "candidate" in acting.read_text(), "the candidate on disk")
+    state = tmp_path / "state"  # kept beside the node's work, a moment later
+    until(
+        lambda: ["candidate" in file.read_text() for file in state.glob("*.acting")] == [True],
+        "the candidate on disk",
+    )
     os.kill(policy.pid, signal.SIGKILL)
     assert policy.wait(timeout=30) == -signal.SIGKILL
     policy = start_policy(**told)
@@ -137,7 +140,7 @@ def test_a_real_start_goes_on_with_nothing_of_a_dry_run(
         "candidate acted when the node before this one died, and does not go on: dry_run was True "
         "and is False"
     )
-    assert any(warning in line for line in policy.tail)
+    until(lambda: any(warning in line for line in policy.tail), "the warning")
 
 
 def test_a_node_that_is_told_to_end_while_it_configures_leaves_nothing_to_go_on_with(
@@ -167,7 +170,8 @@ def test_a_stop_that_cannot_be_kept_acts_and_says_so(
     policy = start_policy(state_directory="/proc/nowhere")
     observe([0.1, 1.0, 0.0, 0.0, 0.0])
     until(lambda: actions and not actions[-1].safe, "the policy's actions")
-    assert any("would end with this node: /proc/nowhere" in line for line in policy.tail)
+    warning = "would end with this node: /proc/nowhere"
+    until(lambda: any(warning in line for line in policy.tail), "the warning")
     answer = ask(SetBool, "policy_node/emergency_stop", data=True)
     assert answer.success
     assert "a new policy node would not know of it: /proc/nowhere" in answer.message

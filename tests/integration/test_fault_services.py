@@ -43,7 +43,7 @@ def test_a_hundred_calls_at_once_are_all_answered(
         for _ in range(CLIENTS)
     ]
     for client in (client for some in clients for client in some):
-        until(client.service_is_ready, client.srv_name)
+        session.be_known(client)
     before = len(actions)
     since = time.monotonic()
     asked = []
@@ -88,7 +88,7 @@ def test_a_load_that_ends_after_a_cleanup_says_so(
     os.mkfifo(pipe)
     os.link(pipe, late)
     client = session.create_client(LoadPolicy, "policy_node/load_policy")
-    until(client.service_is_ready, "load_policy")
+    session.be_known(client)
     answer = client.call_async(LoadPolicy.Request(name="late"))
     writers: list[int] = []
 

@@ -11,24 +11,34 @@ import pytest
 
 SWINGING = (1.0, 0.5, -2.0, 0.3, 0.7)
 """A bad policy that keeps the pole swinging: every step of its episode counts for the return."""
+EPISODES = 3
+"""Tries for one that is heard whole: on a busy machine messages may be lost."""
 
 
 def test_the_return_equals_offline_evaluation(
     make_bundle, start_bridge, start_policy, session, offline
 ) -> None:
-    from pwm_bringup.session import run_lockstep
-
     path = make_bundle("swinging", SWINGING, task="cartpole-swingup")
     start_bridge(task="cartpole-swingup", mode="lockstep")
     start_policy(trigger="observation", stale_timeout=60.0)  # a busy machine is no fault
-    first = run_lockstep(session, "", "swinging", seed=5)
+    first = whole_episode(session, "")
     assert first["steps"] == 500
     assert first["return"] == pytest.approx(offline(path, 5).total, rel=1e-3)
     assert sum(first["frames"]["reward"]) == pytest.approx(first["return"])
-    assert len(first["frames"]["positions"]) == 501
     assert first["frames"]["joints"] == ["slider", "hinge_1"]
-    again = run_lockstep(session, "cartpole-swingup", "swinging", seed=5)
+    again = whole_episode(session, "cartpole-swingup")
     assert again["frames"]["positions"] == first["frames"]["positions"]
+
+
+def whole_episode(session: Any, task: str) -> dict[str, Any]:
+    """Return the record of an episode of which the client heard everything."""
+    from pwm_bringup.session import run_lockstep
+
+    for _ in range(EPISODES):
+        record = run_lockstep(session, task, "swinging", seed=5)
+        if len(record["frames"]["positions"]) == 501:
+            return record
+    pytest.fail(f"of {EPISODES} episodes messages were lost")
 
 
 def test_the_session_executable_writes_the_record(

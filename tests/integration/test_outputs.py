@@ -195,9 +195,11 @@ def test_a_controller_that_does_not_say_what_it_commands_is_warned_of(
     commands, until, controller, listen
 ) -> None:
     from rcl_interfaces.msg import Log
+    from rclpy.qos import QoSDurabilityPolicy, QoSProfile
     from std_msgs.msg import Float64MultiArray
 
-    said = listen(Log, "/rosout", 1000)
+    kept = QoSProfile(depth=1000, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+    said = listen(Log, "/rosout", kept)
     controller("cart_controller", joints=[CHANNEL.joint])
     commands(
         Float64MultiArray,

@@ -38,7 +38,7 @@ def test_every_transition(
     make_bundle, start_policy, session, until, observe, actions, transition
 ) -> None:
     make_bundle("upright")
-    node = start_policy(autostart=False)
+    node = start_policy(autostart=False, stale_timeout=60.0)  # a busy machine is no fault
     until(lambda: session.status.state == "unconfigured", "the node")
     assert transition("configure")
     until(lambda: session.status.state == "inactive", "configured")

@@ -43,7 +43,7 @@ def calls(session) -> Callable[..., list]:
                 future.add_done_callback(lambda done: answers.append(done.result()))
                 future.add_done_callback(call)
 
-        session.spin_until(client.service_is_ready, f"service {name}")
+        session.be_known(client)
         call()
         return answers
 

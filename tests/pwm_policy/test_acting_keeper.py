@@ -26,11 +26,11 @@ class SlowFile(ActingFile):
         self.go_on = threading.Event()
 
     def write(self, acting: Acting, asked: Asked) -> str:
-        assert self.go_on.wait(10)
+        assert self.go_on.wait(60)
         return super().write(acting, asked)
 
     def remove(self) -> str:
-        assert self.go_on.wait(10)
+        assert self.go_on.wait(60)
         return super().remove()
 
 

@@ -31,7 +31,7 @@ class SlowNode:
 
     def _publish(self, message: Any) -> None:
         self.publishing.set()
-        assert self.go_on.wait(10)
+        assert self.go_on.wait(60)
         self.published.append(message)
 
 
@@ -41,7 +41,7 @@ def test_what_is_published_last_is_the_newest() -> None:
     status = Status(node, PolicySlot(), stop)
     slow = threading.Thread(target=status.say, args=("before",))
     slow.start()
-    assert node.publishing.wait(10)
+    assert node.publishing.wait(60)
     stop.latch()
     others = [
         threading.Thread(target=status.enter, args=("active", "activated upright")),

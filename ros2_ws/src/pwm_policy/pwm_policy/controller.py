@@ -19,6 +19,8 @@ from pwm_policy.joint_commands import CommandError
 
 ANSWER_SECONDS = 20.0
 """How long a controller, which may just be starting, may take to be found and to answer."""
+REPEAT_SECONDS = 2.0
+"""After how long it is asked again: what it says before it has found this client is lost."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,18 @@ def _ask(
 
     def get(parameter: str) -> tuple[str, ...]:
         # One by one: a node that has not declared one of several answers none.
-        future = client.call_async(GetParameters.Request(names=[parameter]))
-        wait(future.done)
-        values = future.result().values
+        futures: list[Any] = []
+        due = time.monotonic()
+
+        def answered() -> bool:
+            nonlocal due
+            if time.monotonic() >= due:
+                due += REPEAT_SECONDS
+                futures.append(client.call_async(GetParameters.Request(names=[parameter])))
+            return any(future.done() for future in futures)
+
+        wait(answered)
+        values = next(future for future in futures if future.done()).result().values
         if values and values[0].type == ParameterType.PARAMETER_STRING:
             return (values[0].string_value,) if values[0].string_value else ()
         return tuple(values[0].string_array_value) if values else ()

@@ -64,7 +64,7 @@ BY_HAND = (
     "start it again"
 )
 """What a node waits for that may not start by itself."""
-LAST_WORD_SECONDS = 0.5
+LAST_WORD_SECONDS = 2.0
 """How long a node that stops waits for the receivers to have its safe action."""
 
 
