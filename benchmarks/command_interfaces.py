@@ -94,7 +94,7 @@ class Robot:
 
 
 @contextlib.contextmanager
-def robot(bundle: Bundle, interface: str) -> Iterator[Robot]:
+def robot(bundle: Bundle, interface: str, real_time_factor: float = 1.0) -> Iterator[Robot]:
     """Run the nodes until the block ends."""
     simulation = Simulation(
         interface="ros2_control",
@@ -104,9 +104,10 @@ def robot(bundle: Bundle, interface: str) -> Iterator[Robot]:
         mode="paused",
     )
     bridge, policy = simulation.nodes()
+    driven = {"auto_reset": False, "real_time_factor": real_time_factor}
     leaving = {"command_interface": interface, "command_topic": TOPICS[interface]}
     nodes = (
-        replace(bridge, parameters={**bridge.parameters, "auto_reset": False}),
+        replace(bridge, parameters={**bridge.parameters, **driven}),
         replace(policy, parameters={**policy.parameters, **leaving}),
     )
     with leased_domain() as domain, contextlib.ExitStack() as cleanup:

@@ -26,7 +26,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from pwm_interfaces.msg import Action, Observation, PolicyStatus
 from pwm_interfaces.srv import ResetEpisode, SwapPolicy
-from rcl_interfaces.srv import SetParameters
+from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -38,6 +38,9 @@ EVERY_MESSAGE = QoSProfile(depth=2000)
 LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 ANSWER_SECONDS = 20.0
 """How long a service, a topic or a diagnostic may take to answer, if nothing else is said."""
+LOCKSTEP_PATIENCE = 60.0
+"""Seconds after which an observation is stale to a policy that the simulation waits for: what a
+machine that halts delays is not, and a safe action would count for the rate of the next one."""
 REPEAT_SECONDS = 5.0
 """After how long a request that may be repeated is."""
 SEED = 0
@@ -188,6 +191,11 @@ class Session(Node):
                 )
             self._spinner.spin_once(timeout_sec=0.1)
 
+    def wait_for_frame(self, what: str) -> None:
+        """Handle messages until there is another frame; :class:`SessionError` if none comes."""
+        heard = len(self.frames)
+        self.spin_until(lambda: len(self.frames) > heard, what)
+
     def spin_for(self, seconds: float) -> None:
         """Handle messages for so many seconds."""
         deadline = time.monotonic() + seconds
@@ -222,7 +230,7 @@ class Session(Node):
             return
         self.spin_until(client.service_is_ready, f"service {client.srv_name}")
         node = client.srv_name.rpartition("/")[0]
-        younger = self.create_client(SetParameters, f"{node}/set_parameters")
+        younger: Any = self.create_client(SetParameters, f"{node}/set_parameters")
         self._call_again(younger, SetParameters.Request())
         self.destroy_client(younger)
         self._known.add(client)
@@ -257,6 +265,15 @@ class Session(Node):
         """Put the bridge in ``mode`` and let the policy act on ``trigger``; no automatic resets."""
         self.configure(self._policy_node, trigger=trigger)
         self.configure(self._bridge, mode=mode, auto_reset=False, time_limit=time_limit)
+
+    def set_patience(self, seconds: float) -> float:
+        """Set after how long an observation is stale to the policy; return how long it was."""
+        name = "stale_timeout"
+        client: Any = self.create_client(GetParameters, f"{self._policy_node}/get_parameters")
+        before = self._call_again(client, GetParameters.Request(names=[name])).values[0]
+        self.destroy_client(client)
+        self.configure(self._policy_node, **{name: seconds})
+        return before.double_value
 
     def reset(self, seed: int, task: str = "") -> int:
         """Start an episode and return its number."""
@@ -328,6 +345,7 @@ def run_lockstep(session: Session, task: str, policy: str, seed: int) -> dict[st
     if policy and policy != session.status.policy:
         session.require_swap(policy)
     session.drive("lockstep", "observation", time_limit=True)
+    patience = session.set_patience(LOCKSTEP_PATIENCE)
     started = time.monotonic()
     episode = session.reset(seed, task)
 
@@ -335,10 +353,12 @@ def run_lockstep(session: Session, task: str, policy: str, seed: int) -> dict[st
         last = session.frames[-1] if session.frames else None
         return last is not None and last.episode == episode and last.ended
 
-    session.spin_until(ended, "the end of the episode", seconds=120.0)
+    while not ended():
+        session.wait_for_frame("the next observation")
     frames = [frame for frame in session.frames if frame.episode == episode]
     last = frames[-1]
     session.spin_until(lambda: last.stamp in session.positions, "the last joint states")
+    session.set_patience(patience)
     return {
         "task": last.task,
         "policy": session.status.policy,
@@ -368,7 +388,7 @@ def run_live(session: Session, segments: list[Segment], unknown: str) -> dict[st
     if refused["success"]:
         raise SessionError(f"a swap to {unknown!r}, which no policy should be called, succeeded")
     frames_before = len(session.frames)
-    session.spin_until(lambda: len(session.frames) > frames_before, "the simulation to go on")
+    session.wait_for_frame("the simulation to go on")
     policy, bridge = session.next_diagnostics()
     live = session.frames
     simulated = live[-1].stamp - live[0].stamp

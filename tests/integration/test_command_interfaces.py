@@ -23,6 +23,8 @@ from pwm_export.bundle import Bundle
 
 INTERFACE = "joint_trajectory"
 PANDA = get_task("panda-reach")
+SLOW = 0.5
+"""Simulated seconds per second: what halts the machine for a moment drops no pole."""
 CLOSE = 0.2
 """Relative error of a return by commands that act as late as the machine makes them."""
 
@@ -33,7 +35,7 @@ def require_same_return(workspace: Path) -> Callable[[Path, int], None]:
 
     def require(path: Path, seed: int) -> None:
         bundle = Bundle.load(path)
-        with command_interfaces.robot(bundle, INTERFACE) as robot:
+        with command_interfaces.robot(bundle, INTERFACE, SLOW) as robot:
             found = robot.episode(seed)
             assert robot.figure("refused_actions") == "0"
             assert not robot.session.frames, "a robot does not say what a policy should see"

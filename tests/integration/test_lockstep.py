@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
 from typing import Any
 
 import pytest
@@ -28,6 +30,27 @@ def test_the_return_equals_offline_evaluation(
     assert first["frames"]["joints"] == ["slider", "hinge_1"]
     again = whole_episode(session, "cartpole-swingup")
     assert again["frames"]["positions"] == first["frames"]["positions"]
+
+
+def test_nothing_is_stale_while_the_simulation_halts(
+    make_bundle, start_bridge, start_policy, session, actions, offline
+) -> None:
+    """A safe action that no physics has seen would count for the rate of the next command."""
+    from pwm_bringup.session import run_lockstep
+
+    path = make_bundle("upright")
+    bridge = start_bridge()
+    start_policy()
+    session.connect()
+    halts = iter([signal.SIGSTOP, signal.SIGCONT] * 10)
+    session.create_timer(0.3, lambda: os.kill(bridge.pid, next(halts, signal.SIGCONT)))
+    episode = run_lockstep(session, "", "", seed=11)
+    assert episode["return"] == pytest.approx(offline(path, 11).total, rel=1e-3)
+    last = session.frames[-1]
+    steps = {frame.step for frame in session.frames if frame.episode == last.episode} - {last.step}
+    answers = [action for action in actions if action.observation_step in steps]
+    assert answers
+    assert not [action for action in answers if action.safe]
 
 
 def whole_episode(session: Any, task: str) -> dict[str, Any]:

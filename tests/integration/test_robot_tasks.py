@@ -52,7 +52,13 @@ def test_the_panda_is_driven_by_joint_states_a_target_and_joint_velocities(
     def figure(key: str) -> str:
         return session.diagnostics.get("mujoco_bridge", {}).get(key, "")
 
-    start_bridge(task="panda-reach", interface="ros2_control", mode="paused", auto_reset=False)
+    start_bridge(
+        task="panda-reach",
+        interface="ros2_control",
+        mode="paused",
+        auto_reset=False,
+        real_time_factor=0.5,  # what halts the machine for a moment spoils little
+    )
     until(lambda: figure("step"), "the bridge, as a controller that can be asked")
     start_policy(
         observation_source="sensors",
