@@ -890,6 +890,28 @@ def test_noise_is_on_the_policys_actions_and_never_on_the_safe_one(start, make_b
     np.testing.assert_array_equal(safe.values, ACTION.safe)
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_an_observation_that_is_repeated_has_one_answer(start, right: Bundle, noise: float) -> None:
+    """A simulation that waits repeats itself, takes the first answer, and goes on from there."""
+
+    def answers(times: int) -> list[list[float]]:
+        """What is answered to each of eight observations that come so often."""
+        rig = start(right, rate=RATE, interpretation="position")
+        rig.measure(0.0)
+        rig.loop.drive(replace(rig.loop._settings, exploration_noise=noise, exploration_seed=7))
+        for step in range(1, 9):
+            for _ in range(times):
+                count = len(rig.commands)
+                rig.put(step)
+                rig.wait(lambda c, count=count: len(rig.commands) > count)
+        values = [float(c.values[0]) for c in rig.commands]
+        return [values[n : n + times] for n in range(0, len(values), times)]
+
+    once = answers(1)
+    assert len({value for (value,) in once}) == 8, "on its way at the rate"
+    assert answers(3) == [3 * answer for answer in once]
+
+
 def test_noise_ends_when_nobody_asks_for_it_any_more(start, make_bundle) -> None:
     rig = start(Bundle.load(make_bundle("middle", (0.1, 0, 0, 0, 0))))
     noisy = replace(rig.loop._settings, exploration_noise=0.05, exploration_seed=7)
