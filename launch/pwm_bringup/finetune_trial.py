@@ -6,7 +6,8 @@
 Simulator, policy node and fine-tuning node are the real ones, in lockstep: the simulation waits for
 the policy, and stands while the learner works, so that episodes are counted and not seconds. With
 ``--real-time`` it adapts by the wall clock instead, the learner at the lowest priority beside it.
-``OUT/trial.json`` keeps everything; ``pwm_bringup.finetune_results`` makes tables of several.
+``--poison -1`` negates the rewards that the fine-tuning node hears of. ``OUT/trial.json`` keeps
+everything; ``pwm_bringup.finetune_results`` makes tables of several.
 """
 
 from __future__ import annotations
@@ -24,13 +25,21 @@ from typing import Any
 
 import numpy as np
 import rclpy
+from pwm_interfaces.msg import Observation
 from std_msgs.msg import String
 
 from pwm_bringup.finetune_events import Events
 from pwm_bringup.finetune_results import curve, markdown
 from pwm_bringup.nodes import NodeProcess, Value
 from pwm_bringup.processes import RosProcess, leased_domain, stop_all
-from pwm_bringup.session import LATCHED, Session, SessionError, run_lockstep, write_json
+from pwm_bringup.session import (
+    EVERY_MESSAGE,
+    LATCHED,
+    Session,
+    SessionError,
+    run_lockstep,
+    write_json,
+)
 from pwm_core.errors import PwmError
 from pwm_core.run_directory import git_revision
 from pwm_core.studies.runner import processor
@@ -40,6 +49,8 @@ SEED = 10_000
 LEARNS = ("learning", "exporting")
 """Phases in which the learner works; in lockstep the robot waits for it."""
 ROUND_SECONDS = 3600.0
+POISONED = "poisoned_observation"
+"""Topic of observations whose rewards were multiplied."""
 
 
 class Trial:
@@ -133,6 +144,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         with _robot(arguments, bundles, domain) as processes:
             session = Session(patience=120.0)
             trial = Trial(session, arguments)
+            if arguments.poison != 1.0:
+                _poison(session, arguments.poison)
             try:
                 record = _measure(trial, arguments, bundles, domain, processes)
             finally:
@@ -166,6 +179,7 @@ def _measure(
         "task": arguments.task,
         "shift": arguments.shift,
         "seed": arguments.seed,
+        "poison": arguments.poison,
         "real_time": arguments.real_time,
         "nominal": nominal,
         "shifted": shifted,
@@ -200,6 +214,18 @@ def _robot(arguments: argparse.Namespace, bundles: Path, domain: int) -> Iterato
         stop_all(processes)
 
 
+def _poison(session: Session, factor: float) -> None:
+    """Publish observations again with their rewards multiplied."""
+    publisher = session.create_publisher(Observation, POISONED, EVERY_MESSAGE)
+
+    def forward(message: Observation) -> None:
+        message.reward *= factor
+        message.episode_return *= factor
+        publisher.publish(message)
+
+    session.create_subscription(Observation, "observation", forward, EVERY_MESSAGE)
+
+
 def _finetuning(arguments: argparse.Namespace, bundles: Path) -> dict[str, Value]:
     options = f"--seed {arguments.seed} {arguments.finetune_options}"
     given: dict[str, Value] = {
@@ -210,6 +236,7 @@ def _finetuning(arguments: argparse.Namespace, bundles: Path) -> dict[str, Value
         "directory": str((arguments.out / "online").absolute()),
         "policy_dir": str(bundles.absolute()),
         "finetune_options": options.strip(),
+        "observation_topic": POISONED if arguments.poison != 1.0 else "observation",
         "learner": f"{sys.executable} -m pwm_core.cli",
     }
     numbers: dict[str, Value] = {
@@ -257,7 +284,16 @@ def _arguments() -> argparse.Namespace:
         action="store_true",
         help="adapt by the wall clock, the learner beside the robot, and count the missed ticks",
     )
-    parser.add_argument("--finetune-options", default="")
+    parser.add_argument(
+        "--poison",
+        type=float,
+        default=1.0,
+        metavar="FACTOR",
+        help="multiplies the rewards that the fine-tuning node hears of; -1 negates them",
+    )
+    parser.add_argument(
+        "--finetune-options", default="", help="further options of `pwm finetune`, in one string"
+    )
     return parser.parse_args()
 
 

@@ -13,7 +13,7 @@ from pwm_core.data.dataset import DatasetWriter, TaskInfo
 from pwm_core.files import write_atomically
 from pwm_core.finetuning.config import FinetuningConfig
 from pwm_core.finetuning.runner import Finetuning, Proposal, Sources
-from pwm_core.finetuning.trial import judge
+from pwm_core.finetuning.trial import better, judge
 from pwm_core.limits import NOT_NEGATIVE, ONE_OR_MORE
 from pwm_core.tasks import Task
 
@@ -48,7 +48,8 @@ class Policies:
     policy: Path
     world_model: Path
     returns: tuple[float, ...] = ()
-    """What it earned on the robot while it was watched."""
+    """What it earned on the robot while it was watched, or the policy before it if that was more:
+    the next candidate is held against them."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ def adapt(
             candidate = replace(candidate, returns=recording.watch(candidate.policy))
             kept = _stays(folder, candidate, running)
         done = Round(proposal, recording.episodes, kept, candidate.returns)
-        running = candidate if kept else running
+        if kept:
+            running = replace(candidate, returns=better(candidate.returns, running.returns))
         rounds.append(done)
         report(done)
         if number + 1 < config.rounds:

@@ -52,6 +52,15 @@ def judge(returns: Sequence[float], before: Sequence[float]) -> Judgement:
     return Judgement(tuple(returns), tuple(before), lowest_mean(returns, before))
 
 
+def better(returns: Sequence[float], before: Sequence[float]) -> tuple[float, ...]:
+    """Return what the next candidate is held against once one with ``returns`` stays.
+
+    It may have earned a little less than the policy before it. Were it the measure of the next one,
+    each of several candidates could lose a little.
+    """
+    return tuple(returns if np.mean(returns) >= np.mean(before) else before)
+
+
 def lowest_mean(returns: Sequence[float], before: Sequence[float]) -> float:
     """Return the mean below which ``returns`` are too low to be of a policy that is as good.
 

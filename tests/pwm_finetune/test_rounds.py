@@ -345,6 +345,29 @@ def test_a_candidate_that_cannot_be_judged_in_time_is_taken_back(rig: Rig, watch
     assert "could not be judged in" in rig.verdicts[-1]["reason"]
 
 
+def test_a_candidate_whose_trial_was_cut_short_may_be_proposed_again(
+    rig: Rig, watched: Rounds
+) -> None:
+    """A late sensor is no fault of the candidate's."""
+    watched.heard(Outcome(CANDIDATE, 1, float("nan"), 20))
+    until(watched, Phase.GATHERING)
+    assert not (rig.directory / "rejected.jsonl").exists()
+    (rig.directory / "plan.finetune").write_text("0")  # the same candidate
+    rig.record()
+    until(watched, Phase.LEARNING)
+    until(watched, Phase.PROPOSED)
+    assert rig.said == ["passed the gate", "rolled back", "passed the gate"]
+
+
+def test_the_next_candidate_is_held_against_whichever_earned_more(
+    rig: Rig, watched: Rounds
+) -> None:
+    """One that stays although it earned a little less does not lower the bound."""
+    earn(watched, CANDIDATE, 496.0, 500.0)
+    assert (rig.said[-1], watched.state.bundle) == ("stays", CANDIDATE)
+    assert watched.state.before == GOOD
+
+
 def test_episodes_of_others_do_not_count(rig: Rig, watched: Rounds) -> None:
     earn(watched, TASK, 0.0, 0.0, 0.0)
     assert watched.state.phase is Phase.WATCHING

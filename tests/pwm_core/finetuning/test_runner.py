@@ -4,6 +4,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,11 @@ from pwm_core.finetuning.gate import (
     Verdict,
     action_change,
     imagined,
+    not_worse,
     prediction,
     rejected,
+    side_by_side,
+    window_errors,
     windows_of,
 )
 from pwm_core.finetuning.inputs import (
@@ -35,6 +39,7 @@ from pwm_core.finetuning.inputs import (
 from pwm_core.finetuning.runner import Finetuning, Sources
 from pwm_core.finetuning.stages import ModelTuning, PolicyTuning, model_config
 from pwm_core.model.store import TrainedWorldModel
+from pwm_core.pretraining.judgement import judge
 from pwm_core.pretraining.runner import PretrainingOptions
 from pwm_core.run_directory import read_metrics
 
@@ -261,7 +266,7 @@ def test_gate_refuses_a_worse_candidate_and_a_worse_model(
     gate = SMALL.gate
     assert imagined(same, data, gate, 0).passed
     assert action_change(same, data, gate, 0).figure == 0
-    assert not any(v.passed for v in prediction(same, windows_of(data, 4, 0)))
+    assert all(v.passed for v in prediction(same, windows_of(data, 4, 0), 100))
     changed = Contenders(single, single, running, wild)
     assert not action_change(changed, data, gate, 0).passed
     swapped = [
@@ -269,6 +274,54 @@ def test_gate_refuses_a_worse_candidate_and_a_worse_model(
         for pair in ((running, wild), (wild, running))
     ]
     assert sorted(v.passed for v in swapped) == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("worse_by", "least", "most"), [(0.0, 0.01, 0.04), (0.1, 1.0, 1.0), (-0.1, 0.0, 0.0)]
+)
+def test_a_model_is_refused_that_is_plainly_worse_and_rarely_one_that_is_as_good(
+    worse_by: float, least: float, most: float
+) -> None:
+    """Two models that err by as much, each in other windows, are told apart one time in forty."""
+    rng, draws, windows = np.random.default_rng(0), 2000, 150
+    refused = 0
+    for _ in range(draws):
+        old = torch.from_numpy(rng.gamma(4.0, 0.25, windows))
+        new = old + torch.from_numpy(rng.normal(worse_by, 0.2, windows))
+        refused += not not_worse("by the test", old, new, windows).passed
+    assert least <= refused / draws <= most
+
+
+def test_windows_that_overlap_say_less() -> None:
+    old = torch.ones(1000)
+    new = old + 0.05 + 0.2 * torch.tensor([-1.0, 1.0]).repeat(500)
+    assert not not_worse("by the test", old, new, 1000).passed
+    assert not_worse("by the test", old, new, 30).passed
+    assert not not_worse("by the test", old, old + 1e-6, 1000).passed  # worse in every window
+
+
+def test_a_model_that_was_spoilt_is_refused(
+    single: TrainedWorldModel, dataset: Dataset, running: TrainedPolicy
+) -> None:
+    data = of_policy(dataset, running, 4)
+    windows, apart = windows_of(data, 4, 0), side_by_side(data, 4)
+    spoilt, noise = deepcopy(single), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in spoilt.model.dynamics.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=noise))
+    latent, *_ = prediction(Contenders(single, spoilt, running, running), windows, apart)
+    assert not latent.passed
+    latent, *_ = prediction(Contenders(spoilt, single, running, running), windows, apart)
+    assert latent.passed
+
+
+def test_errors_of_windows_are_those_that_a_model_is_judged_by(
+    single: TrainedWorldModel, dataset: Dataset, running: TrainedPolicy
+) -> None:
+    windows = windows_of(of_policy(dataset, running, 4), 4, 0)
+    found, judged = window_errors(single.model, windows), judge(single.model, windows)
+    assert found["latent"].mean().item() == pytest.approx(np.mean(judged.latent_error))
+    assert found["reward"].mean().item() == pytest.approx(judged.reward_error)
 
 
 def running_path(running: TrainedPolicy, near: Path) -> Path:

@@ -94,19 +94,23 @@ class Course:
     def reject(
         self, reason: str, policy: Path | None = None, trial: dict[str, Any] | None = None
     ) -> str:
-        """Take back a candidate that acts; a full disk does not keep it acting."""
+        """Take back a candidate that acts, and never propose it again."""
+        with suppress(OSError):  # a full disk does not keep it acting
+            self.rejected.add(self._name, policy or self.round.policy, reason)
+        return self.take_back(reason, trial)
+
+    def take_back(self, reason: str, trial: dict[str, Any] | None = None) -> str:
+        """Take back a candidate that acts; alone: of which nothing was found out."""
         self.takeover.forget()
         self.state.phase = Phase.ROLLING_BACK
         self.state.refused += 1
-        with suppress(OSError):
-            self.rejected.add(self._name, policy or self.round.policy, reason)
         self.tell("rolled back", reason, [], trial)
         return self.enter(Phase.ROLLING_BACK, f"{self._name} rolled back: {reason}")
 
     def end_round(self, reason: str, before: Sequence[float] = ()) -> str:
         """Gather again; nothing is left of a candidate that does not act.
 
-        ``before`` are the last returns of what acts now. Without, they are found out anew: the
+        ``before`` is what the next candidate is held against. Without, that is found out anew: the
         robot may have changed since the last ones, and a candidate must not pay for that.
         """
         state = self.state

@@ -88,7 +88,7 @@ class Rounds:
         if state.phase is Phase.WATCHING and outcome.policy == state.candidate:
             if stopped:
                 with suppress(OSError):  # what could not be saved does not keep it acting
-                    self._course.reject("the safe action acted in its trial")
+                    self._course.take_back("the safe action acted in its trial")
                 return
             state.watched.append(outcome.total)
         elif stopped:
@@ -125,7 +125,7 @@ class Rounds:
         state = self.state
         state.mode = Mode.STOPPED
         if state.phase is Phase.WATCHING:
-            return True, self._course.reject("stopped by the operator before it was judged")
+            return True, self._course.take_back("stopped by the operator before it was judged")
         if state.phase is Phase.ROLLING_BACK:
             return True, self._course.say(state.reason)
         self._course.takeover.drop()

@@ -71,7 +71,9 @@ class State:
     approved: bool = False
     """Whether the operator has approved it."""
     before: list[float] = field(default_factory=list)
-    """Returns of the running policy's last whole episodes without noise, since the last round."""
+    """Returns of the running policy's last whole episodes without noise, since the last round;
+    after a candidate that stayed: its trial's, or those that it was held against if these are
+    more."""
     watched: list[float] = field(default_factory=list)
     """Returns of the candidate's whole episodes."""
     history: list[dict[str, str]] = field(default_factory=list)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 
-from pwm_core.finetuning.trial import judge
+from pwm_core.finetuning.trial import better, judge
 from pwm_finetune.course import Course
 from pwm_finetune.state import Mode
 
@@ -21,16 +21,16 @@ class Watching:
         course, state, settings = self._course, self._course.state, self._course.settings
         acting = course.policy_node.acting
         if course.policy_node.stopped:
-            course.reject("the emergency stop was latched while it acted")
+            course.take_back("the emergency stop was latched while it acted")
         elif acting == state.bundle:
-            course.reject("somebody let the policy before act again")
+            course.take_back("somebody let the policy before act again")
         elif acting and acting != state.candidate:
             state.mode = Mode.STOPPED
-            course.reject(f"somebody swapped in {acting}; stopped")
+            course.take_back(f"somebody swapped in {acting}; stopped")
         elif len(state.watched) >= settings.watch:
             self._judge()
         elif time.monotonic() - course.entered > settings.watch_seconds:
-            course.reject(f"it could not be judged in {settings.watch_seconds:.4g} s")
+            course.take_back(f"it could not be judged in {settings.watch_seconds:.4g} s")
 
     def _judge(self) -> None:
         course, state = self._course, self._course.state
@@ -49,5 +49,5 @@ class Watching:
         state.bundle, state.policy = state.candidate, str(files.policy)
         state.world_model = str(files.world_model)
         state.accepted += 1
-        before = state.watched[-course.settings.before :]
+        before = better(state.watched[-course.settings.before :], state.before)
         course.end_round(f"{state.candidate} stays: mean return {found}", before)
