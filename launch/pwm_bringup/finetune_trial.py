@@ -16,9 +16,11 @@ import argparse
 import contextlib
 import json
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import fields
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from typing import Any
 import numpy as np
 import rclpy
 from pwm_interfaces.msg import Observation
+from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 
 from pwm_bringup.finetune_events import Events
@@ -43,12 +46,14 @@ from pwm_bringup.session import (
 from pwm_core.errors import PwmError
 from pwm_core.run_directory import git_revision
 from pwm_core.studies.runner import processor
+from pwm_core.tasks.shift import Shift
 
 SEED = 10_000
 """First seed of the episodes that compare; the robot's own have others."""
 LEARNS = ("learning", "exporting")
 """Phases in which the learner works; in lockstep the robot waits for it."""
 ROUND_SECONDS = 3600.0
+SHIFTS = [field.name for field in fields(Shift)]
 POISONED = "poisoned_observation"
 """Topic of observations whose rewards were multiplied."""
 
@@ -96,6 +101,8 @@ class Trial:
         self._drive("realtime" if real_time else "lockstep")
         while not self._ended:
             learns, since, before = self._learns, time.monotonic(), self._ticks()
+            if learns:
+                print(f"  round {self.states[-1]['round']}: the learner works", flush=True)
             if not real_time:
                 self._drive("paused" if learns else "lockstep")
             self._until(not learns)
@@ -139,18 +146,21 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     bundles = out / "bundles"
     bundles.mkdir(parents=True)
     shutil.copy(arguments.bundle, bundles / f"{arguments.task}.onnx")
+    print(f"robot, policy and fine-tuning start; their logs go to {out}/*.log", flush=True)
     with leased_domain() as domain:
-        rclpy.init(domain_id=domain)
-        with _robot(arguments, bundles, domain) as processes:
-            session = Session(patience=120.0)
-            trial = Trial(session, arguments)
-            if arguments.poison != 1.0:
-                _poison(session, arguments.poison)
-            try:
-                record = _measure(trial, arguments, bundles, domain, processes)
-            finally:
-                session.close()
-        rclpy.shutdown()
+        rclpy.init(domain_id=domain, signal_handler_options=SignalHandlerOptions.NO)
+        try:
+            with _robot(arguments, bundles, domain) as processes:
+                session = Session(patience=120.0)
+                try:
+                    trial = Trial(session, arguments)
+                    if arguments.poison != 1.0:
+                        _poison(session, arguments.poison)
+                    record = _measure(trial, arguments, bundles, domain, processes)
+                finally:
+                    session.close()
+        finally:
+            rclpy.shutdown()
     write_json(out / "trial.json", record)
     curve(record).savefig(out / "trial.png", dpi=120)
     return record
@@ -167,10 +177,7 @@ def _measure(
     trial.shift()
     shifted = trial.returns("shifted")
     node = NodeProcess("pwm_finetune", "finetune_node", _finetuning(arguments, bundles))
-    log = open(arguments.out / "finetune_node.log", "w")  # noqa: SIM115 (ends with the process)
-    processes.append(
-        RosProcess.of_node(node, domain=domain, sink=lambda line: print(line, file=log, flush=True))
-    )
+    processes.append(_start(node, domain, arguments.out))
     trial.adapt()
     processes.pop().stop()
     adapted = trial.returns("adapted")
@@ -207,11 +214,19 @@ def _robot(arguments: argparse.Namespace, bundles: Path, domain: int) -> Iterato
         NodeProcess("pwm_mujoco", "mujoco_bridge", bridge),
         NodeProcess("pwm_policy", "policy_node", policy),
     ]
-    processes = [RosProcess.of_node(n, domain=domain, sink=lambda line: None) for n in nodes]
+    processes = [_start(node, domain, arguments.out) for node in nodes]
     try:
         yield processes
     finally:
         stop_all(processes)
+
+
+def _start(node: NodeProcess, domain: int, out: Path) -> RosProcess:
+    """Start a node whose output goes to ``OUT/NODE.log``."""
+    log = open(out / f"{node.executable}.log", "w")  # noqa: SIM115 (ends with the process)
+    return RosProcess.of_node(
+        node, domain=domain, sink=lambda line: print(line, file=log, flush=True)
+    )
 
 
 def _poison(session: Session, factor: float) -> None:
@@ -251,7 +266,14 @@ def _finetuning(arguments: argparse.Namespace, bundles: Path) -> dict[str, Value
 def _shift(text: str) -> dict[str, float | int]:
     """Read ``actuator_gain=0.4``: a parameter of the bridge and its value."""
     name, _, value = text.partition("=")
-    return {name: int(value) if name == "observation_delay" else float(value)}
+    if name not in SHIFTS:
+        raise ValueError(f"--shift {text}: expected NAME=VALUE, a name of {', '.join(SHIFTS)}")
+    try:
+        found = {name: int(value) if name == "observation_delay" else float(value)}
+        Shift(**found)  # type: ignore[arg-type]
+    except (ValueError, PwmError) as error:
+        raise ValueError(f"--shift {text}: {error}") from error
+    return found
 
 
 def _arguments() -> argparse.Namespace:
@@ -294,16 +316,30 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--finetune-options", default="", help="further options of `pwm finetune`, in one string"
     )
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    try:
+        _shift(arguments.shift)
+    except ValueError as error:
+        parser.error(str(error))
+    for name in ("bundle", "policy", "world_model", "offline"):
+        if not (path := getattr(arguments, name)).exists():
+            option = name.replace("_", "-")
+            parser.error(f"--{option} {path} does not exist; `make demo` makes the default ones")
+    return arguments
 
 
 def main() -> int:
     """Run one trial and print what came of it; 1 when the nodes failed it."""
+    arguments = _arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        record = run(_arguments())
+        record = run(arguments)
     except (PwmError, SessionError) as error:
-        print(f"finetune_trial: {error}", file=sys.stderr)
+        print(f"finetune_trial: {error}; see {arguments.out}/*.log", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command begins anew", file=sys.stderr)
+        return 130
     print(markdown([record]))
     return 0
 
