@@ -19,7 +19,12 @@ from pwm_core.extraction.learner import Learner
 from pwm_core.extraction.reward import TrainingReward
 from pwm_core.extraction.together import Together
 from pwm_core.studies.drawing import curve, measured_places, panels, selected, values
-from pwm_core.studies.gradient_quality import GradientQuality, gradient_quality
+from pwm_core.studies.gradient_quality import (
+    GradientQuality,
+    first_order,
+    gradient_quality,
+    score_function,
+)
 from pwm_core.studies.linear_quadratic import (
     Body,
     LinearQuadraticModel,
@@ -167,13 +172,8 @@ class ActionDimensions:
         for z, noise in self._samples(learner, self.reference_batches, REFERENCE_SEED):
             truth += exact.ascend(z[None], noise[:, None])[0] / self.reference_batches
         samples = self._samples(learner, self.probe_batches, seed)
-        if score:
-            zeroth = ScoreFunction(model, learner.twin())
-            found = [zeroth.ascend(z, noise) for z, noise in samples]
-        else:
-            first = Together(model, [learner.twin()])
-            found = [first.ascend(z[None], noise[:, None])[0] for z, noise in samples]
-        return gradient_quality(torch.stack(found), truth)
+        gradients = score_function if score else first_order
+        return gradient_quality(gradients(model, learner, samples), truth)
 
     def _samples(
         self, learner: Learner, batches: int, seed: int
@@ -196,9 +196,10 @@ class ActionDimensions:
             of_body = selected(results, body=body)
             for method in values(of_body, "method"):
                 chosen = selected(of_body, method=method)
-                curve(regret, chosen, "actions", "regret", str(method), _positive)
-                curve(cosine, chosen, "actions", "cosine")
-                curve(noise, chosen, "actions", "signal_to_noise", None, _positive)
+                dashes = "--" if method == LEARNED else "-"  # which lies upon that of the true one
+                curve(regret, chosen, "actions", "regret", str(method), _positive, ls=dashes)
+                curve(cosine, chosen, "actions", "cosine", ls=dashes)
+                curve(noise, chosen, "actions", "signal_to_noise", None, _positive, ls=dashes)
             chosen = selected(of_body, method=FIRST_ORDER)
             curve(regret, chosen, "actions", "optimal_gain_regret", "optimal gain, tanh", _positive)
             regret.set_ylabel(f"{body}: regret (%)")

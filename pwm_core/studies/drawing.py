@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -54,20 +55,26 @@ def curve(
     figure: str,
     label: str | None = None,
     change: Callable[[float], float] = float,
+    **style: Any,
 ) -> None:
     """Draw the mean of ``figure`` over the setting ``over``, its interval as a band.
 
-    ``change`` is applied to mean and interval, e.g. to keep a logarithmic axis above zero.
+    Where there is one value of ``over`` only, the interval is a bar. ``change`` is applied to mean
+    and interval, e.g. to keep a logarithmic axis above zero; ``style`` is the line's.
     """
     found = [(s[over], estimate(group, figure)) for s, group in by_setting(results)]
     known = [(x, e) for x, e in found if e is not None]
     if not known:
         return
     x = [place for place, _ in known]
-    (line,) = axes.plot(x, [change(e.mean) for _, e in known], marker="o", ms=4, label=label)
+    y = [change(e.mean) for _, e in known]
+    (line,) = axes.plot(x, y, marker="o", ms=4, label=label, **style)
     bands = [e.interval or (e.mean, e.mean) for _, e in known]
     low, high = ([change(band[side]) for band in bands] for side in (0, 1))
-    axes.fill_between(x, low, high, alpha=0.2, color=line.get_color())
+    if len(x) == 1:
+        axes.vlines(x, low, high, color=line.get_color(), lw=1)
+    else:
+        axes.fill_between(x, low, high, alpha=0.2, color=line.get_color())
 
 
 def reach(found: Estimate) -> list[list[float]]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,16 @@ from pwm_core.evaluation.comparison import time_decisions
 from pwm_core.evaluation.episodes import deterministic, run_episodes
 from pwm_core.extraction.config import ExtractionConfig, ExtractionOptions
 from pwm_core.extraction.frozen_model import FrozenModel
+from pwm_core.extraction.learner import Learner
 from pwm_core.extraction.runner import Extraction
 from pwm_core.extraction.store import TrainedPolicy
 from pwm_core.files import sha256
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.studies.study import Inputs
 from pwm_core.tasks import get_task
+
+PROBE = 1_000_000
+"""First iteration of :func:`rollouts`; no extraction gets so far."""
 
 
 def begin(task: str, config: ExtractionConfig, inputs: Inputs, out: Path) -> Extraction:
@@ -78,6 +83,23 @@ def encoded(extraction: Extraction, observation: Tensor) -> Tensor:
     """Return the latents of observations ``[N, O]`` of the task."""
     task = torch.full((len(observation),), extraction.index, device=extraction.device)
     return extraction.model.encode(extraction.padded(observation), task)
+
+
+def rollouts(
+    extraction: Extraction,
+    learner: Learner,
+    batches: int,
+    starts: Callable[[Extraction], Tensor] = start_latents,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield what ``batches`` of rollouts that nothing was trained on begin with.
+
+    That is the states ``[batch, latent]`` of ``starts`` and the learner's noise
+    ``[horizon, batch, A]``; gradients of them are compared.
+    """
+    for batch in range(batches):
+        extraction.iteration = PROBE + batch
+        z = starts(extraction)
+        yield z, learner.noise(len(z), learner.generator(extraction.iteration))
 
 
 def judge(task: str, policy: nn.Module, episodes: int) -> dict[str, Any]:

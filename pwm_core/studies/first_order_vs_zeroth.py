@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import torch
 from filelock import FileLock
 from matplotlib.figure import Figure
 
@@ -21,7 +20,6 @@ from pwm_core.evaluation.controllers.mppi import MppiConfig
 from pwm_core.extraction.config import ExtractionConfig
 from pwm_core.extraction.runner import Extraction
 from pwm_core.extraction.store import POLICY_FILE, TrainedPolicy
-from pwm_core.extraction.together import Together
 from pwm_core.files import write_atomically
 from pwm_core.studies.drawing import bars, measured_places, panels, selected
 from pwm_core.studies.extracting import (
@@ -30,9 +28,10 @@ from pwm_core.studies.extracting import (
     fingerprints,
     frozen,
     judge,
+    rollouts,
     start_latents,
 )
-from pwm_core.studies.gradient_quality import own_quality
+from pwm_core.studies.gradient_quality import first_order, own_quality, score_function
 from pwm_core.studies.score_function import ProximalPolicy, ScoreFunction
 from pwm_core.studies.study import Column, Figures, Inputs, Result, Setting, Topic
 
@@ -145,17 +144,9 @@ class FirstOrderVsZeroth:
         for horizon in self.horizons:
             learner = extraction.learner.twin()
             learner.config = replace(learner.config, horizon=horizon)
-            first, zeroth = Together(model, [learner]), ScoreFunction(model, learner.twin())
-            found = []
-            for batch in range(self.probe_batches):
-                extraction.iteration = 1_000_000 + batch
-                z = start_latents(extraction)
-                noise = learner.noise(len(z), learner.generator(extraction.iteration))
-                if method == SCORE:
-                    found.append(zeroth.ascend(z, noise))
-                else:
-                    found += first.ascend(z[None], noise[:, None])
-            noise_power, ratio = own_quality(torch.stack(found))
+            samples = rollouts(extraction, learner, self.probe_batches)
+            gradients = score_function if method == SCORE else first_order
+            noise_power, ratio = own_quality(gradients(model, learner, samples))
             noises.append(noise_power)
             ratios.append(ratio)
         middle = self.horizons.index(16) if 16 in self.horizons else -1

@@ -1,12 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How good an estimated gradient is, against one that is all but exact."""
+"""An actor's gradients by both methods, and how good they are."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional
+
+from pwm_core.extraction.frozen_model import FrozenModel
+from pwm_core.extraction.learner import Learner
+from pwm_core.extraction.together import Together
+from pwm_core.studies.score_function import ScoreFunction
+
+Rollouts = Iterable[tuple[Tensor, Tensor]]
+"""Batches of states ``[batch, latent]`` to begin with and of noise ``[horizon, batch, A]``."""
+
+
+def first_order(model: FrozenModel, learner: Learner, rollouts: Rollouts) -> Tensor:
+    """Return the gradient ``[batches, parameters]`` through ``model`` of each of ``rollouts``."""
+    together = Together(model, [learner.twin()])
+    return torch.stack([together.ascend(z[None], noise[:, None])[0] for z, noise in rollouts])
+
+
+def score_function(model: FrozenModel, learner: Learner, rollouts: Rollouts) -> Tensor:
+    """Return the score function's gradient ``[batches, parameters]`` of each of ``rollouts``."""
+    method = ScoreFunction(model, learner.twin())
+    return torch.stack([method.ascend(z, noise) for z, noise in rollouts])
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,9 @@ from pwm_core.extraction.runner import Extraction
 from pwm_core.extraction.together import Together
 from pwm_core.model.config import SIZES, WorldModelConfig
 from pwm_core.studies.analytic_worlds import AnalyticWorld, BallAgainstWall, DoublePendulum
-from pwm_core.studies.drawing import panels, selected
-from pwm_core.studies.extracting import begin, encoded, frozen
-from pwm_core.studies.gradient_quality import own_quality
+from pwm_core.studies.drawing import bars, panels, selected
+from pwm_core.studies.extracting import begin, encoded, frozen, rollouts
+from pwm_core.studies.gradient_quality import first_order, own_quality
 from pwm_core.studies.mujoco_world import mujoco_world
 from pwm_core.studies.study import Column, Figures, Inputs, Result, Setting, Topic
 from pwm_core.studies.true_world import TrueWorld, true_returns
@@ -150,14 +150,11 @@ class GroundTruthDynamics:
 
     def _probe(self, model: FrozenModel, extraction: Extraction) -> float:
         """Return the signal to noise of the actor's gradient from one batch."""
-        learner = extraction.learner.twin()
-        together, found = Together(model, [learner]), []
-        for batch in range(self.probe_batches):
-            extraction.iteration = 1_000_000 + batch
-            z = self._starts(model, extraction)
-            noise = learner.noise(len(z), learner.generator(extraction.iteration))
-            found += together.ascend(z[None], noise[:, None])
-        return own_quality(torch.stack(found))[1]
+        learner = extraction.learner
+        samples = rollouts(
+            extraction, learner, self.probe_batches, lambda each: self._starts(model, each)
+        )
+        return own_quality(first_order(model, learner, samples))[1]
 
     @torch.no_grad()
     def _landscape(
@@ -194,7 +191,12 @@ class GroundTruthDynamics:
         figure, axes = panels(len(worlds), 2)
         for axis, name in zip(axes, worlds, strict=True):
             self._draw_landscapes(axis, name, selected(results, world=name))
-        return {"landscapes": figure}
+        returns, axes = panels(len(worlds), 4)
+        for axis, name in zip(axes, worlds, strict=True):
+            bars(axis, selected(results, world=name), "through", "return")
+            axis.set_title(name, fontsize=10)
+            axis.set_ylabel("return in the true world")
+        return {"landscapes": figure, "returns": returns}
 
     def _draw_landscapes(self, axis: Axes, name: str, results: Sequence[Result]) -> None:
         """Draw the true landscape, which seeds share, and that of every seed's model."""
@@ -212,6 +214,7 @@ class GroundTruthDynamics:
         axis.set_title(name, fontsize=10)
         axis.set_xlabel(world.line_name)
         axis.set_ylabel(f"return of {self.landscape_steps} decisions")
+        axis.locator_params(axis="x", nbins=5)
         axis.legend(fontsize=7)
 
 

@@ -97,11 +97,12 @@ class OfflineCoverage:
 
     def draw(self, results: Sequence[Result]) -> Mapping[str, Figure]:
         figure, (returns, errors) = panels(2, 2)
-        for quality in values(results, "data"):
-            chosen = selected(results, data=quality)
-            curve(returns, chosen, "episodes", "return", f"{quality}, real")
-            curve(returns, chosen, "episodes", "imagined", f"{quality}, imagined")
-            curve(errors, chosen, "episodes", "reward_error", str(quality))
+        for place, quality in enumerate(values(results, "data")):
+            chosen, colour = selected(results, data=quality), f"C{place}"
+            curve(returns, chosen, "episodes", "return", f"{quality}, real", color=colour)
+            imagined = {"color": colour, "mfc": "white", "ls": "--"}
+            curve(returns, chosen, "episodes", "imagined", f"{quality}, imagined", **imagined)
+            curve(errors, chosen, "episodes", "reward_error", str(quality), color=colour)
         returns.set_ylabel("return")
         errors.set_ylabel("reward error on held-out episodes (%)")
         errors.set_yscale("log")

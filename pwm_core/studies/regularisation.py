@@ -16,11 +16,10 @@ from pwm_core.extraction.config import ExtractionConfig
 from pwm_core.extraction.frozen_model import FrozenModel
 from pwm_core.extraction.layer_gradients import output
 from pwm_core.extraction.runner import Extraction
-from pwm_core.extraction.together import Together
 from pwm_core.model.config import SIZES, WorldModelConfig
 from pwm_core.studies.drawing import panels, point
-from pwm_core.studies.extracting import begin, encoded, frozen, judge, start_latents
-from pwm_core.studies.gradient_quality import own_quality
+from pwm_core.studies.extracting import begin, encoded, frozen, judge, rollouts
+from pwm_core.studies.gradient_quality import first_order, own_quality
 from pwm_core.studies.study import Column, Figures, Inputs, Result, Setting, Topic
 from pwm_core.studies.table import by_setting, estimate
 from pwm_core.studies.world_data import SMALL, WORLD_MODEL, pretrain, recipe
@@ -101,14 +100,9 @@ class Regularisation:
 
     def _ratio(self, extraction: Extraction) -> float:
         """Return the signal to noise of a batch's gradient at the untrained actor."""
-        learner, found = extraction.learner.twin(), []
-        together = Together(frozen(extraction), [learner])
-        for batch in range(self.probe_batches):
-            extraction.iteration = 1_000_000 + batch
-            z = start_latents(extraction)
-            noise = learner.noise(len(z), learner.generator(extraction.iteration))
-            found += together.ascend(z[None], noise[:, None])
-        return own_quality(torch.stack(found))[1]
+        learner = extraction.learner
+        samples = rollouts(extraction, learner, self.probe_batches)
+        return own_quality(first_order(frozen(extraction), learner, samples))[1]
 
     def draw(self, results: Sequence[Result]) -> Mapping[str, Figure]:
         figure, axes = panels(4, 2)
