@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from matplotlib.figure import Figure
@@ -100,8 +101,8 @@ class OfflineCoverage:
         for place, quality in enumerate(values(results, "data")):
             chosen, colour = selected(results, data=quality), f"C{place}"
             curve(returns, chosen, "episodes", "return", f"{quality}, real", color=colour)
-            imagined = {"color": colour, "mfc": "white", "ls": "--"}
-            curve(returns, chosen, "episodes", "imagined", f"{quality}, imagined", **imagined)
+            hollow: dict[str, Any] = {"color": colour, "mfc": "white", "ls": "--"}
+            curve(returns, chosen, "episodes", "imagined", f"{quality}, imagined", **hollow)
             curve(errors, chosen, "episodes", "reward_error", str(quality), color=colour)
         returns.set_ylabel("return")
         errors.set_ylabel("reward error on held-out episodes (%)")
