@@ -197,11 +197,13 @@ class FinetuneNode(Node):
         return True
 
     def _on_outcome(self, outcome: Outcome) -> None:
+        calm = self._explorer.ended()
+        noise = "" if calm else ", which judges nothing: exploration noise"
         self.get_logger().info(
             f"episode of {outcome.policy}: return {outcome.total:.4g} "
-            f"in {outcome.decisions} decisions"
+            f"in {outcome.decisions} decisions{noise}"
         )
-        if self._explorer.ended():
+        if calm:
             self._rounds.heard(outcome)
 
     def _object(self, reason: str) -> None:
