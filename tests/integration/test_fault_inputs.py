@@ -133,12 +133,12 @@ def test_a_flood_of_observations_leaves_the_loop_and_the_services_alive(
     figures.clear()
     until(lambda: figures, "the node's figures")
     first, began = actions[-1], time.monotonic()
-    until(lambda: actions[-1].observation_step > first.observation_step + 30_000, "the flood")
-    rate = (actions[-1].observation_step - first.observation_step) / (time.monotonic() - began)
+    until(lambda: actions[-1].observation_step > first.observation_step + 5_000, "the flood")
     since = time.monotonic()
     assert ask(ListPolicies, "flooded/policy_node/list_policies").active == "upright"
     asked = time.monotonic()
     until(lambda: any(honest_ticks(past, figures[-1]) for past in figures[:-3]), "honest figures")
+    rate = (actions[-1].observation_step - first.observation_step) / (time.monotonic() - began)
     (ticks, missed), _ = counted(figures[0], figures[-1])
     reaction(
         "flood of observations (10 kHz)",
