@@ -10,12 +10,15 @@ from __future__ import annotations
 import ast
 import os
 import sys
+import threading
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
+from multiprocessing import active_children
 from pathlib import Path
 
 from pwm_core import __version__
 from pwm_core.errors import PwmError
+from pwm_core.stop_signals import on_interrupt
 
 ORDER = (
     "tasks",
@@ -34,6 +37,9 @@ ORDER = (
     "finetune-online",
     "demo",
 )
+
+INTERRUPTED = 130
+GO_ON = "\ninterrupted; give the same command again to go on"
 
 
 def find_verbs() -> dict[tuple[str, ...], EntryPoint]:
@@ -60,11 +66,15 @@ def usage(verbs: dict[tuple[str, ...], EntryPoint]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one verb; errors a user can mend are printed without a traceback."""
+    """Run one verb; errors a user can mend are printed without a traceback, Ctrl-C by a line."""
+    with on_interrupt(_leave):
+        return _main(sys.argv[1:] if arguments is None else arguments)
+
+
+def _main(words: list[str]) -> int:
     # Read when torch is loaded: threads that wait in OpenMP sleep. Spinning, the default, makes
     # training up to ten times slower as soon as another process wants a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    words = sys.argv[1:] if arguments is None else arguments
     verbs = find_verbs()
     if words in ([], ["--help"], ["-h"]):
         print(usage(verbs))
@@ -96,7 +106,8 @@ def _run(words: tuple[str, ...], verb: EntryPoint, options: list[str]) -> int:
         print(f"pwm {' '.join(words)}: {error}", file=sys.stderr)
         return 2
     try:
-        return command.run()
+        with on_interrupt(_interrupt):
+            return command.run()
     except PwmError as error:
         print(f"pwm {' '.join(words)}: {error}", file=sys.stderr)
         return 2
@@ -106,8 +117,26 @@ def _run(words: tuple[str, ...], verb: EntryPoint, options: list[str]) -> int:
         print(f"pwm {' '.join(words)}: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+        print(GO_ON, file=sys.stderr)
+        return INTERRUPTED
+
+
+def _leave() -> None:
+    """End at once: while modules are loaded an exception would pass through foreign code."""
+    os.write(2, f"{GO_ON}\n".encode())
+    os._exit(INTERRUPTED)
+
+
+def _interrupt() -> None:
+    """End the workers, for which everything else would wait, and what the verb is at."""
+    threading.excepthook = _say_nothing
+    for worker in active_children():
+        worker.terminate()
+    raise KeyboardInterrupt
+
+
+def _say_nothing(_: object) -> None:
+    """Drop what ends a pool's thread: CPython 3.11's stumbles over calls that were cancelled."""
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import ctypes
-import itertools
 import math
 import sys
 import time
@@ -48,24 +47,31 @@ def thread_choices(most: int) -> tuple[int, ...]:
     return *(2**power for power in range((most - 1).bit_length())), most
 
 
-def choose_threads(
-    label: str, step: Callable[[], object], choices: Sequence[int], seconds: float = 1.0
-) -> int:
-    """Time ``step`` with each number of threads in ``choices``, print, set and return the best.
+def seconds_of(step: Callable[[], object]) -> float:
+    """Return how many seconds ``step`` takes."""
+    begin = time.perf_counter()
+    step()
+    return time.perf_counter() - begin
 
-    They take turns for ``seconds``, twice at least. The best is the smallest of those within a
-    tenth of the fastest: small networks lose more by waking threads than they gain.
+
+def choose_threads(
+    label: str, measured: Callable[[], float], choices: Sequence[int], seconds: float = 1.0
+) -> int:
+    """Have a step ``measured`` with each number of threads, print, set and return the best.
+
+    ``measured`` returns the step's seconds. After once to warm up the ``choices`` take turns for
+    ``seconds``, one turn at least: of steps so long that there is no second turn what disturbs for
+    a moment is a small part. The best is the smallest of those within a tenth of the fastest: small
+    networks lose more by waking threads than they gain.
     """
-    begin, fastest = time.perf_counter(), dict.fromkeys(sorted(choices), math.inf)
-    for turn in itertools.count():
-        for threads in fastest:
+    fastest = dict.fromkeys(sorted(choices), math.inf)
+    torch.set_num_threads(max(choices))
+    measured()
+    begin = time.perf_counter()
+    while math.inf in fastest.values() or time.perf_counter() - begin < seconds:
+        for threads, least in fastest.items():
             torch.set_num_threads(threads)
-            start = time.perf_counter()
-            step()
-            if turn:  # the first is to warm up
-                fastest[threads] = min(fastest[threads], time.perf_counter() - start)
-        if turn and time.perf_counter() - begin > seconds:
-            break
+            fastest[threads] = min(least, measured())
     limit = 1.1 * min(fastest.values())
     best = next(threads for threads, least in fastest.items() if least <= limit)
     torch.set_num_threads(best)

@@ -10,12 +10,13 @@ learning rates, which are tensors there. On a CPU the same functions run one aft
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from pwm_core.cuda_graph import Recorded
-from pwm_core.device import sent
+from pwm_core.device import seconds_of, sent
 from pwm_core.extraction.frozen_model import FrozenModel
 from pwm_core.extraction.learner import Learner
 from pwm_core.extraction.together import Figures, Together
@@ -62,6 +63,22 @@ class Iterations:
         if any(first):  # spreads begin: other work than ever after
             return self.step(observation, noise, orders, first)
         return self._recorded(observation, noise, orders)
+
+    def measured(self, observation: Tensor) -> float:
+        """Return the seconds that an iteration takes, by one of the critics' passes for all.
+
+        The learners are no longer what they were before.
+        """
+        count = len(self.learners)
+        noise, orders = self._together.prepare(observation.shape[1], [0] * count)
+        states = torch.randn(orders.shape[-1], self._model.config.latent, device=self._device)
+
+        def fit() -> None:
+            for learner, order in zip(self.learners, orders, strict=True):
+                learner.fit_critics(states, states[:, 0], order[:1])
+
+        rest = partial(self.step, observation, noise, orders[:, :0], [True] * count)
+        return seconds_of(rest) + orders.shape[1] * seconds_of(fit)
 
     def step(
         self, observation: Tensor, noise: Tensor, orders: Tensor, first: Sequence[bool] = ()

@@ -385,7 +385,8 @@ def _set_threads(extractions: Sequence[Extraction]) -> None:
         torch.set_num_threads((kept or choices)[0])
     elif choices and device.type == "cpu":
         before = [{n: t.clone() for n, t in e.learner.tensors().items()} for e in extractions]
-        choose_threads("extract", lambda: iterate(extractions), choices)
+        observation = _start_observations(extractions)
+        choose_threads("extract", lambda: _iterations(extractions).measured(observation), choices)
         for extraction, tensors in zip(extractions, before, strict=True):
             extraction.learner.load(tensors, "the weights before")
             extraction.save()
@@ -397,6 +398,12 @@ def _done(extractions: Sequence[Extraction]) -> int:
 
 def iterate(extractions: Sequence[Extraction]) -> list[dict[str, Tensor]]:
     """Run one iteration of each, side by side; return their figures."""
+    numbers = [extraction.iteration for extraction in extractions]
+    return _iterations(extractions).update(_start_observations(extractions), numbers)
+
+
+def _iterations(extractions: Sequence[Extraction]) -> Iterations:
+    """Return what runs these extractions, kept for as long as they are the same."""
     iterations = extractions[0].iterations
     if iterations is None or iterations.learners != [e.learner for e in extractions]:
         model, graph = extractions[0].model, extractions[0].options.cuda_graph
@@ -404,8 +411,12 @@ def iterate(extractions: Sequence[Extraction]) -> list[dict[str, Tensor]]:
         iterations = Iterations(model, tasks, [e.learner for e in extractions], graph)
         for extraction in extractions:
             extraction.iterations = iterations
-    observation = torch.stack([e.wide(e.start_observations()) for e in extractions])
-    return iterations.update(observation, [e.iteration for e in extractions])
+    return iterations
+
+
+def _start_observations(extractions: Sequence[Extraction]) -> Tensor:
+    """Return what the extractions' iterations start from, ``[tasks, batch, O]``."""
+    return torch.stack([e.wide(e.start_observations()) for e in extractions])
 
 
 def simulator(task: str, evaluate: Literal["auto", "real", "model"]) -> Task | None:

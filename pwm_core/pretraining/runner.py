@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +31,7 @@ from pwm_core.data.dataset import Dataset, DatasetError
 from pwm_core.data.prefetch import Prefetch
 from pwm_core.data.sampler import Windows, WindowSampler
 from pwm_core.data.split import split
-from pwm_core.device import choose_threads, resolve_device, sent, thread_choices
+from pwm_core.device import choose_threads, resolve_device, seconds_of, sent, thread_choices
 from pwm_core.errors import PwmError
 from pwm_core.files import sha256
 from pwm_core.limits import BELOW_ONE, INSIDE, NOT_NEGATIVE, ONE_OR_MORE, POSITIVE
@@ -330,7 +331,8 @@ class Pretraining:
             torch.set_num_threads(self._threads)
         elif self.device.type == "cpu" and self.ranks.count == 1:  # else torchrun's choice stands
             windows, choices = self._windows(), thread_choices(os.cpu_count() or 1)
-            choose_threads("pretrain", lambda: self._gradients(windows), choices)
+            update = partial(self._gradients, windows)
+            choose_threads("pretrain", partial(seconds_of, update), choices)
             self.optimizer.zero_grad(set_to_none=True)
 
     def _wide(self, windows: Windows) -> Windows:

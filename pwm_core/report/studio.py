@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from pwm_core.report.film import (
     render_session_gif,
 )
 from pwm_core.report.run_files import RunFiles
+from pwm_core.workers import worker_pool
 
 LARGE_FILMS = 4
 """Up to so many films of episodes are large."""
@@ -116,12 +117,11 @@ def _score(summary: Summary | None) -> float:
 
 def _run(jobs: list[_Job], backend: str) -> tuple[dict[str, Film], list[str]]:
     made, problems = {}, []
-    # Fresh interpreters: the GL backend is chosen when MuJoCo is imported.
-    context = multiprocessing.get_context("spawn")
     workers = min(len(jobs), os.cpu_count() or 1)
     with (
         tempfile.TemporaryDirectory(prefix="pwm-report-") as folder,
-        ProcessPoolExecutor(workers, context, use_renderer, (backend,)) as pool,
+        # Fresh interpreters: the GL backend is chosen when MuJoCo is imported.
+        worker_pool(workers, partial(use_renderer, backend)) as pool,
         ProgressDisplay("videos", len(jobs), "films") as progress,
     ):
         files = [Path(folder) / f"{index}{job.suffix}" for index, job in enumerate(jobs)]

@@ -191,7 +191,7 @@ def test_interrupt_is_status_130(
 
     monkeypatch.setattr("pwm_core.verbs.tasks.print_table", interrupt)
     assert main(["tasks"]) == 130
-    assert "goes on from here" in capsys.readouterr().err
+    assert "give the same command again to go on" in capsys.readouterr().err
 
 
 def test_without_the_training_extra_the_way_to_get_it_is_named(

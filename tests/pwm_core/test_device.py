@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from pwm_core.device import choose_threads, resolve_device, thread_choices
+from pwm_core.device import choose_threads, resolve_device, seconds_of, thread_choices
 from pwm_core.errors import PwmError
 
 
@@ -16,8 +16,9 @@ class Clock:
     def __init__(self, cost: dict[int, float]) -> None:
         self.cost, self.now = cost, 0.0
 
-    def step(self) -> None:
+    def step(self) -> float:
         self.now += self.cost[torch.get_num_threads()]
+        return self.cost[torch.get_num_threads()]
 
     def perf_counter(self) -> float:
         return self.now
@@ -43,6 +44,40 @@ def test_fewest_threads_of_the_fast_are_kept(
     assert choose_threads("work", clock.step, list(cost)) == best
     assert torch.get_num_threads() == best
     assert f"work: {best} CPU thread(s), of {cost[1] * 1e3:.3g} with 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("cost", "spent"),
+    [({1: 1.0, 2: 0.5}, 0.5 + 1.5), ({1: 0.25, 2: 0.25}, 0.25 + 1.0)],
+    ids=["one turn of long steps", "turns for a second"],
+)
+def test_to_choose_takes_no_longer_than_it_needs(
+    monkeypatch: pytest.MonkeyPatch, cost: dict[int, float], spent: float
+) -> None:
+    clock = Clock(cost)
+    monkeypatch.setattr(time, "perf_counter", clock.perf_counter)
+    choose_threads("work", clock.step, list(cost))
+    assert clock.now == spent
+
+
+def test_what_a_first_step_takes_longer_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock({1: 1.0, 2: 2.0})
+    monkeypatch.setattr(time, "perf_counter", clock.perf_counter)
+    beginning = iter([60.0])
+
+    def step() -> float:
+        return clock.step() + next(beginning, 0.0)
+
+    assert choose_threads("work", step, [1, 2]) == 1
+    clock.cost = {1: 2.0, 2: 1.0}
+    beginning = iter([60.0])
+    assert choose_threads("work", step, [1, 2]) == 2
+
+
+def test_seconds_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock({1: 0.5})
+    monkeypatch.setattr(time, "perf_counter", clock.perf_counter)
+    assert seconds_of(clock.step) == 0.5
 
 
 def test_numbers_of_threads_worth_measuring() -> None:
