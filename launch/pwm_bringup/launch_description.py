@@ -23,7 +23,7 @@ from launch_ros.substitutions import FindPackageShare
 from pwm_bringup.arguments import Argument, arguments_of, from_texts
 from pwm_bringup.bringup import Launch
 from pwm_bringup.nodes import AtEnd, NodeProcess
-from pwm_bringup.processes import ENDS_WITH_US, PATIENCE
+from pwm_bringup.processes import ENDS_WITH_US, KEEPS_SIGINT, PATIENCE
 from pwm_bringup.supervision import RESPAWN_SECONDS, ends_all
 
 DISCOVERY = "ROS_AUTOMATIC_DISCOVERY_RANGE"
@@ -66,7 +66,7 @@ def _node(given: Launch, process: NodeProcess) -> Node:
         package=process.package,
         executable=process.executable,
         exec_name=process.executable,  # else the prefix's
-        prefix=shlex.join(ENDS_WITH_US),
+        prefix=shlex.join((*ENDS_WITH_US, *KEEPS_SIGINT)),
         namespace=given.namespace,
         parameters=[params_file, dict(process.parameters)],
         remappings=list(process.remappings),

@@ -31,6 +31,9 @@ ENDS_WITH_US = ("setpriv", "--pdeathsig", "TERM")
 """Told to end when the thread that started it does, however: a node acts under supervision only."""
 HEARS_SIGINT = ("env", "--default-signal=INT")
 """A command in the background of a script ignores SIGINT, and what it starts would do so too."""
+KEEPS_SIGINT = (*HEARS_SIGINT, "--block-signal=INT")
+"""A node hears a Ctrl-C of its first seconds once it listens: else it would end within an import,
+with a traceback."""
 TAIL_LINES = 60
 
 
@@ -124,13 +127,14 @@ class RosProcess:
         domain: int | None = None,
         sink: Callable[[str], None] = print,
         variables: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = HEARS_SIGINT,
     ) -> None:
         self.name = name
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._sink = sink
         self._interrupted = False
         self._process = subprocess.Popen(
-            [*ENDS_WITH_US, *HEARS_SIGINT, str(executable(package, name)), *arguments],
+            [*ENDS_WITH_US, *prefix, str(executable(package, name)), *arguments],
             env={**environment(domain), **(variables or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -167,7 +171,9 @@ class RosProcess:
             arguments += ["-p", f"{key}:={_yaml(value)}"]
         if node.enclave:
             arguments += ["--enclave", node.enclave]
-        return cls(node.package, node.executable, arguments, domain, sink, node.variables)
+        return cls(
+            node.package, node.executable, arguments, domain, sink, node.variables, KEEPS_SIGINT
+        )
 
     @property
     def pid(self) -> int:

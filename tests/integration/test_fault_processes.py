@@ -216,6 +216,22 @@ def test_a_stopped_process_ends_with_zero_and_leaves_nothing(running, number, re
     assert not [path for path in memory if path.exists()]
 
 
+@pytest.mark.parametrize(
+    ("package", "executable"),
+    [("pwm_mujoco", "mujoco_bridge"), ("pwm_policy", "policy_node"), ("pwm_bringup", "recorder")],
+)
+def test_a_ctrl_c_at_once_ends_a_node_that_is_still_starting(
+    package: str, executable: str, start, until, tmp_path: Path
+) -> None:
+    own = {"directory": str(tmp_path)} if executable == "recorder" else {}
+    process = start(package, executable, **own)
+    command = Path(f"/proc/{process.pid}/cmdline")
+    until(lambda: "python" in command.read_text().partition("\0")[0], "the node's interpreter")
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) == 0
+    assert not any("Traceback" in line for line in process.tail)
+
+
 @pytest.fixture
 def left(running) -> Iterator[Path]:
     """Kill the nodes; return a directory of what they left in shared memory, and of nothing else.

@@ -91,6 +91,7 @@ def test_the_launch_file_starts_both_nodes(
             f"policy_dir:={tmp_path / 'policies'}",
         ],
         env=os.environ | {"ROS_DOMAIN_ID": str(domain)},
+        stdin=subprocess.DEVNULL,  # at a terminal, launch leaves Ctrl-C to the terminal
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

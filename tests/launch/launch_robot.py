@@ -51,7 +51,7 @@ class TestRobot(unittest.TestCase):
 
     def setUp(self) -> None:
         rclpy.init()
-        self.session = Session()
+        self.session = Session(patience=60.0)  # on a busy machine
 
     def tearDown(self) -> None:
         self.session.close()

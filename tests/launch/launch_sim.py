@@ -21,6 +21,8 @@ from rclpy.parameter import Parameter
 from pwm_bringup.session import Session
 
 ROBOT = "/robot1"
+PATIENCE = 60.0
+"""Seconds for anything to happen on a busy machine."""
 
 
 def generate_test_description() -> LaunchDescription:
@@ -47,7 +49,7 @@ class TestSimulation(unittest.TestCase):
 
     def setUp(self) -> None:
         rclpy.init()
-        self.session = Session(f"{ROBOT}/mujoco_bridge", f"{ROBOT}/policy_node")
+        self.session = Session(f"{ROBOT}/mujoco_bridge", f"{ROBOT}/policy_node", PATIENCE)
 
     def tearDown(self) -> None:
         self.session.close()
@@ -69,7 +71,7 @@ class TestSimulation(unittest.TestCase):
         self.session.spin_until(
             lambda: bool(observations) and observations[-1].step > first, "the next step"
         )
-        assert self.session.status.state == "active"
+        self.session.spin_until(lambda: self.session.status.state == "active", "its status")
 
     def test_a_parameter_out_of_range_is_refused(self) -> None:
         from rcl_interfaces.srv import SetParameters

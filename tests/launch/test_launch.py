@@ -55,7 +55,7 @@ def test_launch_test(file: Path, make_bundle, tmp_path: Path, variables: dict[st
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

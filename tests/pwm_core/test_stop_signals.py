@@ -24,6 +24,16 @@ def test_a_process_hears_that_it_is_to_end(number: signal.Signals) -> None:
     assert subprocess.run(["env", "--default-signal", *command]).returncode == 0
 
 
+def test_what_came_before_a_process_could_listen_is_heard() -> None:
+    early = "import os, signal; os.kill(os.getpid(), signal.SIGINT)\n" + PROGRAM
+    command = [sys.executable, "-c", early, str(int(signal.SIGTERM)), "30"]
+    hearing = ["env", "--default-signal"]
+    assert subprocess.run([*hearing, "--block-signal=INT", *command]).returncode == 0
+    done = subprocess.run([*hearing, *command], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGINT
+    assert "KeyboardInterrupt" in done.stderr
+
+
 def test_nohup_outlives_its_terminal() -> None:
     command = [sys.executable, "-c", PROGRAM, str(int(signal.SIGHUP)), "0"]
     assert subprocess.run(["env", "--ignore-signal=HUP", *command]).returncode == 7
