@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pwm_core.data.behaviours import Correlated, SoftActorCritic, StoredPolicy
+from pwm_core.data.behaviours import Behaviour, Correlated, SoftActorCritic, StoredPolicy
 from pwm_core.data.dataset import Dataset, DatasetWriter, TaskInfo, Trajectory
 from pwm_core.evaluation.episodes import Act, deterministic, run_episodes
 from pwm_core.extraction.config import ExtractionConfig, ExtractionOptions
@@ -64,6 +64,23 @@ class OnlineWorldModel:
             "curve": curve,
         }
 
+    def random(self) -> Behaviour:
+        """Return what acts in the first round."""
+        return Correlated()
+
+    def before(self, number: int) -> int:
+        """Return the episodes there are before round ``number``."""
+        return number * self.each
+
+    def extraction(self, seed: int) -> ExtractionConfig:
+        """Return how policies are extracted in a round."""
+        return ExtractionConfig(
+            iterations=self.iterations + self.iterations // 6,
+            critic_iterations=self.iterations // 6,
+            seed=seed,
+            evaluate="model",
+        )
+
     def _decisions(self, task: Task) -> int:
         """Return the decisions of a round."""
         return self.each * task.episode_steps
@@ -99,10 +116,11 @@ class OnlineWorldModel:
 
         All are called alike, so that no more than the last few of them are held out.
         """
-        writer, present = DatasetWriter(folder / "data", [TaskInfo.of(task)]), number * self.each
+        writer, present = DatasetWriter(folder / "data", [TaskInfo.of(task)]), self.before(number)
         if len(writer.episodes) == present:
-            behaviour = StoredPolicy.open(policy, self.noise) if policy else Correlated()
-            played = behaviour.collect(task, self.each, _first_seed(seed) + present)
+            behaviour = StoredPolicy.open(policy, self.noise) if policy else self.random()
+            added = self.before(number + 1) - present
+            played = behaviour.collect(task, added, _first_seed(seed) + present)
             numbered = enumerate(played, start=present)
             writer.extend([Trajectory(task.name, "online", i, **vars(e)) for i, e in numbered])
         return Dataset(writer.path)
@@ -113,12 +131,7 @@ class OnlineWorldModel:
         sizes = replace(self.model, termination=task.episodic)
         config = recipe(sizes, self.updates, seed)
         trained = pretrain(data, out / "world_model", config, model)
-        extraction = ExtractionConfig(
-            iterations=self.iterations + self.iterations // 6,
-            critic_iterations=self.iterations // 6,
-            seed=seed,
-            evaluate="model",
-        )
+        extraction = self.extraction(seed)
         policy = TrainedPolicy.load(begun) if begun else None
         once = ExtractionOptions(evaluate_every=extraction.iterations)
         read = Inputs(data.path, out / "world_model" / WORLD_MODEL)

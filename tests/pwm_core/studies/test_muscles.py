@@ -5,17 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
-from pwm_core.data.dataset import Dataset
-from pwm_core.extraction.config import ExtractionConfig, ExtractionOptions
-from pwm_core.extraction.runner import Extraction
 from pwm_core.model.config import WorldModelConfig
-from pwm_core.model.store import TrainedWorldModel
-from pwm_core.studies.muscles import TOPIC, Muscles, gradients
-from pwm_core.studies.online_world_model import OnlineWorldModel
+from pwm_core.studies.muscles import TOPIC, FromSynergies, Muscles
 from pwm_core.studies.runner import run_study
 from pwm_core.studies.study import Inputs
+from pwm_core.studies.synergies import Synergies
 from pwm_core.studies.table import table_rows
 from pwm_core.tasks import get_task
 
@@ -23,13 +18,15 @@ pytest.importorskip("envpool")
 
 SMALL = Muscles(
     tasks=("myo-finger-pose-fixed",),
-    learning=OnlineWorldModel(
+    learning=FromSynergies(
         rounds=2,
         each=3,
         model=WorldModelConfig(latent=16, encoder_width=16, width=16),
         updates=2,
         iterations=1,
         episodes=1,
+        first=12,
+        behaviour=Synergies(signals=2),
     ),
     seeds=(0,),
     random_episodes=2,
@@ -47,23 +44,9 @@ def test_the_smallest_scale_runs_from_cells_to_plots(tmp_path: Path) -> None:
     figures = outcome.results[0].figures
     assert len(figures["random"]) == 2
     assert len(figures["let_go"]) == 1
+    assert len(figures["data"]) == 12
     assert figures["random"][0] != figures["let_go"][0]
     SMALL.draw(outcome.results)["muscles"].savefig(tmp_path / "plot.png", dpi=30)
-
-
-def test_both_kinds_of_gradient_estimate_the_same(
-    trained: TrainedWorldModel, dataset: Dataset, tmp_path: Path
-) -> None:
-    config = ExtractionConfig(
-        batch=256, horizon=1, actor_hidden=(8,), critic_hidden=(8,), evaluate="model"
-    )
-    extraction = Extraction(
-        trained, dataset, "cartpole-swingup", tmp_path, config, ExtractionOptions("cpu")
-    )
-    first, score = gradients(extraction, 200)
-    mean, other = first.mean(0), score.mean(0)
-    assert torch.cosine_similarity(mean, other, dim=0) > 0.9
-    assert score.var(0).sum() > first.var(0).sum()
 
 
 def test_presets_have_the_bodies_the_paper_stops_before() -> None:
