@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-PATIENCE = 120.0
+PATIENCE = 250.0
 """Seconds to wait for what comes within a few on an idle machine."""
 LINE = "interrupted; give the same command again to go on"
 LONG = 30_000
@@ -64,11 +64,8 @@ class Command:
         children = self.process.children(recursive=True)
         return [child for child in children if "spawn_main" in " ".join(_command(child))]
 
-    def interrupt(self, all_processes: bool = True) -> str:
-        """Interrupt all of its processes, as Ctrl-C does, or the first one alone; see it end.
-
-        Return what it printed before.
-        """
+    def interrupt(self, all_processes: bool = True) -> None:
+        """Interrupt all of its processes, as Ctrl-C does, or the first one alone; see it end."""
         others = self.process.children(recursive=True)
         send = os.killpg if all_processes else os.kill
         send(self.process.pid, signal.SIGINT)
@@ -80,7 +77,6 @@ class Command:
         assert line, self.errors
         assert after == "\n", "nothing is said after it"
         assert "Traceback" not in before
-        return before
 
     def close(self) -> None:
         """Leave no process behind, whatever has failed."""
@@ -125,7 +121,7 @@ def extract(
 def test_while_it_is_imported(extract: Callable[..., Command]) -> None:
     command = extract()
     command.wait(lambda: command.mapped("libtorch_cpu"))
-    assert command.interrupt().strip() == ""
+    command.interrupt()
 
 
 def test_while_its_workers_are_imported(extract: Callable[..., Command]) -> None:
@@ -134,6 +130,7 @@ def test_while_its_workers_are_imported(extract: Callable[..., Command]) -> None
     command.interrupt()
 
 
+@pytest.mark.timeout(600)
 def test_while_workers_iterate_and_then_it_goes_on(
     extract: Callable[..., Command], tmp_path: Path
 ) -> None:
@@ -167,6 +164,7 @@ def test_pretraining(pwm: Callable[..., Command], tmp_path: Path, tiny_data: Pat
     command.interrupt()
 
 
+@pytest.mark.timeout(600)
 def test_collection_keeps_what_it_has(pwm: Callable[..., Command], tmp_path: Path) -> None:
     episodes = tmp_path / "data" / "episodes.jsonl"
     noise = ["--uniform", 2000, "--correlated", 0, "--mpc", 0]
