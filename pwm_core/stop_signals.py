@@ -15,12 +15,19 @@ def stop_requested() -> threading.Event:
     """Return an event that is set once this process is told to end; from the main thread only.
 
     SIGHUP stays ignored in what ``nohup`` started. What was blocked since the process started, so
-    that it would not end in the middle of its imports, is heard now.
+    that it would not end in the middle of its imports, is heard now. Whatever comes later changes
+    nothing any more, not even while the interpreter ends.
     """
     stopping = threading.Event()
+
+    def stop(*_: object) -> None:
+        stopping.set()
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
     for number in STOP_SIGNALS:
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, lambda *_: stopping.set())
+            signal.signal(number, stop)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     return stopping
 

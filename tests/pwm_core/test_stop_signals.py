@@ -34,6 +34,18 @@ def test_what_came_before_a_process_could_listen_is_heard() -> None:
     assert "KeyboardInterrupt" in done.stderr
 
 
+def test_a_second_ctrl_c_does_not_end_what_is_ending() -> None:
+    late = """
+class Late:
+    def __del__(self, kill=os.kill, me=os.getpid(), number=int(sys.argv[1])):
+        kill(me, number)
+late = Late()
+"""
+    program = PROGRAM.replace("stopping = ", f"{late}stopping = ")
+    command = [sys.executable, "-c", program, str(int(signal.SIGINT)), "30"]
+    assert subprocess.run(["env", "--default-signal", *command]).returncode == 0
+
+
 def test_nohup_outlives_its_terminal() -> None:
     command = [sys.executable, "-c", PROGRAM, str(int(signal.SIGHUP)), "0"]
     assert subprocess.run(["env", "--ignore-signal=HUP", *command]).returncode == 7
