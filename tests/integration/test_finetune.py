@@ -291,6 +291,10 @@ def test_transitions_that_are_not_finite_never_reach_the_learner(
         lambda: int(figures(session).get("gaps: an observation is not finite", 0)) > 2,
         "the gaps to be counted",
     )
+    until(
+        lambda: any("an observation is not finite: " in line for line in found.process.tail),
+        "its log to say what is left out",
+    )
     assert session.status.policy_epoch == 1
 
 

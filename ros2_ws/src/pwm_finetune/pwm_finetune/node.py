@@ -8,6 +8,7 @@ of this node or its learner, the policy node goes on.
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -42,6 +43,8 @@ from pwm_finetune.transitions import Outcome
 LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 VERDICTS = QoSProfile(depth=20, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 STEP_SECONDS = 0.2
+GAPS_SECONDS = 10.0
+"""How often it is told what was left out, if there is more of it."""
 LAST_SECONDS = 3.0
 """How long a node that ends waits for the policy node to end the noise."""
 LEARNING = (Phase.LEARNING, Phase.EXPORTING)
@@ -62,6 +65,7 @@ class FinetuneNode(Node):
         self._progress = self.create_publisher(String, "~/progress", QoSProfile(depth=10))
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._objection = self._told = ""
+        self._gaps_told = 0
         self._lineage: Call | None = None
         self._checked = self._ending = False
         self._rounds = Rounds(
@@ -81,6 +85,7 @@ class FinetuneNode(Node):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(STEP_SECONDS, self._step, clock=steady)
         self.create_timer(1.0, self._every_second, clock=steady)
+        self.create_timer(GAPS_SECONDS, self._tell_gaps, clock=steady)
         self._publish_state()
 
     @property
@@ -198,11 +203,11 @@ class FinetuneNode(Node):
 
     def _on_outcome(self, outcome: Outcome) -> None:
         calm = self._explorer.ended()
-        noise = "" if calm else ", which judges nothing: exploration noise"
-        self.get_logger().info(
-            f"episode of {outcome.policy}: return {outcome.total:.4g} "
-            f"in {outcome.decisions} decisions{noise}"
-        )
+        noise = "" if calm else " with exploration noise, or some of it"
+        earned = f"return {outcome.total:.4g} in {outcome.decisions} decisions{noise}"
+        stopped = not math.isfinite(outcome.total)
+        found = "judges nothing: the safe action acted in it" if stopped else earned
+        self.get_logger().info(f"episode of {outcome.policy}: {found}")
         if calm:
             self._rounds.heard(outcome)
 
@@ -231,6 +236,14 @@ class FinetuneNode(Node):
             self._told = told
             self.get_logger().info(told)
         self._states.publish(String(data=json.dumps(state.to_json() | {"error": self._objection})))
+
+    def _tell_gaps(self) -> None:
+        """Say why what the robot does is not recorded, and so perhaps no episode counts."""
+        gaps = self._recorder.gaps
+        if sum(gaps.values()) > self._gaps_told:
+            self._gaps_told = sum(gaps.values())
+            reasons = "; ".join(f"{reason}: {count}" for reason, count in gaps.items())
+            self.get_logger().warning(f"transitions left out so far: {reasons}")
 
     def _every_second(self) -> None:
         state = self._rounds.state
