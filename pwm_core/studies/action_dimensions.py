@@ -254,6 +254,7 @@ TOPIC = Topic(
         "full": ActionDimensions(
             actions=(2, 8, 32, 128, 500),
             most_joints=128,
+            seeds=(0, 1, 2, 3, 4),
             iterations=1000,
             actor_rates=(1e-2, 3e-3, 1e-3),
             critic_passes=4,
