@@ -20,6 +20,9 @@ class GateConfig:
     reward_error: float = 0.06
     """Largest relative squared error of rewards on held-out offline data, one decision ahead. The
     task's reward is the same on any robot: where this grows, the online rewards contradict it."""
+    told_apart: float = 2.0
+    """Standard errors by which the new model may predict held-out online windows worse than the old
+    one before it counts as worse and not merely unlucky; 0 lets no higher error pass."""
     starts: int = 64
     """Held-out online states from which both policies imagine, besides the episodes' first."""
     observations: int = 2000
@@ -27,6 +30,7 @@ class GateConfig:
 
     def __post_init__(self) -> None:
         POSITIVE.require(self, "action_change", "recorded_rewards", "reward_error")
+        NOT_NEGATIVE.require(self, "told_apart")
         ONE_OR_MORE.require(self, "starts", "observations")
 
 

@@ -25,8 +25,6 @@ from pwm_core.pretraining.judgement import judge, predict, validation_windows
 
 Relation = Literal["below", "at most", "at least"]
 """``below`` stands in the gates of earlier runs only."""
-TOLD_APART = 2.0
-"""Standard errors of a difference beyond which the new model is worse and not merely unlucky."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def verdicts(
 ) -> list[Verdict]:
     """Judge the candidate on ``online`` and ``offline`` episodes that trained nothing."""
     return [
-        *prediction(c, windows_of(online, horizon, seed), side_by_side(online, horizon)),
+        *prediction(c, windows_of(online, horizon, seed), side_by_side(online, horizon), config),
         known_rewards(c, windows_of(offline, 1, seed), config),
         imagined(c, online, config, seed),
         action_change(c, online, config, seed),
@@ -94,27 +92,30 @@ def side_by_side(dataset: Dataset, horizon: int) -> int:
     return int((dataset.episodes.length // horizon).sum())
 
 
-def prediction(c: Contenders, windows: Windows, apart: int) -> list[Verdict]:
+def prediction(c: Contenders, windows: Windows, apart: int, config: GateConfig) -> list[Verdict]:
     """The new model does not predict held-out online windows worse than the old one.
 
     ``apart`` of the windows, which overlap, say something of their own.
     """
     old, new = (window_errors(m.model, windows) for m in (c.old_model, c.new_model))
-    return [not_worse(f"{name} prediction", old[name], new[name], apart) for name in new]
+    return [
+        not_worse(f"{name} prediction", old[name], new[name], apart, config.told_apart)
+        for name in new
+    ]
 
 
-def not_worse(check: str, old: Tensor, new: Tensor, apart: int) -> Verdict:
+def not_worse(check: str, old: Tensor, new: Tensor, apart: int, told_apart: float) -> Verdict:
     """Hold errors ``[batch]`` against those of the old model in the same windows.
 
     Once a model knows its robot, which of the two means is lower is chance. So it is refused when
-    it is higher by :data:`TOLD_APART` standard errors of the mean difference.
+    it is higher by ``told_apart`` standard errors of the mean difference.
     """
     chance = (new - old).std().item() / math.sqrt(min(apart, len(new)))
     meaning = (
-        f"relative error on held-out online windows, bound: the old model's and {TOLD_APART:g} "
+        f"relative error on held-out online windows, bound: the old model's and {told_apart:g} "
         "standard errors of the difference"
     )
-    bound = old.mean().item() + TOLD_APART * chance
+    bound = old.mean().item() + told_apart * chance
     return Verdict(check, new.mean().item(), "at most", bound, meaning)
 
 

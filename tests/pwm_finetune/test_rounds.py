@@ -391,6 +391,7 @@ def test_the_emergency_stop_ends_a_trial(rig: Rig, watched: Rounds) -> None:
     until(watched, Phase.GATHERING)
     assert rig.node.acting == TASK
     assert "emergency stop" in rig.verdicts[-1]["reason"]
+    assert "emergency stop" in (rig.directory / "rejected.jsonl").read_text()
 
 
 def test_nothing_is_swapped_in_while_stopped_or_while_another_acts(rig: Rig) -> None:

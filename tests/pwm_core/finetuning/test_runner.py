@@ -266,7 +266,7 @@ def test_gate_refuses_a_worse_candidate_and_a_worse_model(
     gate = SMALL.gate
     assert imagined(same, data, gate, 0).passed
     assert action_change(same, data, gate, 0).figure == 0
-    assert all(v.passed for v in prediction(same, windows_of(data, 4, 0), 100))
+    assert all(v.passed for v in prediction(same, windows_of(data, 4, 0), 100, gate))
     changed = Contenders(single, single, running, wild)
     assert not action_change(changed, data, gate, 0).passed
     swapped = [
@@ -288,16 +288,17 @@ def test_a_model_is_refused_that_is_plainly_worse_and_rarely_one_that_is_as_good
     for _ in range(draws):
         old = torch.from_numpy(rng.gamma(4.0, 0.25, windows))
         new = old + torch.from_numpy(rng.normal(worse_by, 0.2, windows))
-        refused += not not_worse("by the test", old, new, windows).passed
+        refused += not not_worse("by the test", old, new, windows, 2.0).passed
     assert least <= refused / draws <= most
 
 
 def test_windows_that_overlap_say_less() -> None:
     old = torch.ones(1000)
     new = old + 0.05 + 0.2 * torch.tensor([-1.0, 1.0]).repeat(500)
-    assert not not_worse("by the test", old, new, 1000).passed
-    assert not_worse("by the test", old, new, 30).passed
-    assert not not_worse("by the test", old, old + 1e-6, 1000).passed  # worse in every window
+    assert not not_worse("by the test", old, new, 1000, 2.0).passed
+    assert not_worse("by the test", old, new, 30, 2.0).passed
+    assert not not_worse("by the test", old, new, 30, 0.0).passed
+    assert not not_worse("by the test", old, old + 1e-6, 1000, 2.0).passed  # worse in every window
 
 
 def test_a_model_that_was_spoilt_is_refused(
@@ -309,9 +310,13 @@ def test_a_model_that_was_spoilt_is_refused(
     with torch.no_grad():
         for parameter in spoilt.model.dynamics.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=noise))
-    latent, *_ = prediction(Contenders(single, spoilt, running, running), windows, apart)
+    latent, *_ = prediction(
+        Contenders(single, spoilt, running, running), windows, apart, SMALL.gate
+    )
     assert not latent.passed
-    latent, *_ = prediction(Contenders(spoilt, single, running, running), windows, apart)
+    latent, *_ = prediction(
+        Contenders(spoilt, single, running, running), windows, apart, SMALL.gate
+    )
     assert latent.passed
 
 

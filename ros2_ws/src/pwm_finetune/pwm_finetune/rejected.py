@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The candidates that were found wanting: they are never proposed again. No ROS.
 
-A trial that was cut short, by the safe action or an emergency stop say, found out nothing: a sensor
-may have been late. Its candidate is taken back and not remembered.
+Whoever stops the robot or lets the policy before act again has judged the one that acts. A trial
+that was cut short otherwise, by the safe action say, found out nothing: a sensor may have been
+late. Its candidate is taken back and not remembered.
 """
 
 from __future__ import annotations

@@ -21,9 +21,9 @@ class Watching:
         course, state, settings = self._course, self._course.state, self._course.settings
         acting = course.policy_node.acting
         if course.policy_node.stopped:
-            course.take_back("the emergency stop was latched while it acted")
+            course.reject("the emergency stop was latched while it acted")
         elif acting == state.bundle:
-            course.take_back("somebody let the policy before act again")
+            course.reject("somebody let the policy before act again")
         elif acting and acting != state.candidate:
             state.mode = Mode.STOPPED
             course.take_back(f"somebody swapped in {acting}; stopped")
