@@ -338,11 +338,20 @@ def test_histories_are_those_of_the_simulator_over_resets(
         session.reset(seed=seed)
         step = session.frames[-1].step
         until(lambda step=step: shown and shown[-1].step > step + 20, "decisions")
-    known = {message.step: message.data for message in truth}
+    known: dict[int, list[Any]] = {}
+    for message in truth:
+        known.setdefault(message.step, []).append(message.data)
     seen = {message.step: message.data for message in shown if message.step in known}
     assert len(seen) > 20
+    overtaken = set()  # by a reset, whose observation the old one's answer then answers
     for step, data in seen.items():
-        np.testing.assert_allclose(data, known[step], atol=1e-6, err_msg=f"step {step}")
+        if step - 1 in overtaken:
+            continue  # the node has decided nothing in this episode before
+        *before, now = (np.allclose(data, values, atol=1e-6) for values in known[step])
+        assert now or any(before), f"step {step}: {data}, not {known[step]}"
+        if not now:
+            overtaken.add(step)
+    assert len(overtaken) <= 2, "one of each reset"
 
 
 SLOW = replace(
