@@ -40,8 +40,6 @@ class OfflineCoverage:
     qualities: tuple[str, ...] = ("random", "mixed", "expert")
     amounts: tuple[int, ...] = (6, 96)
     """Episodes of a dataset."""
-    most_planned: int = 6
-    """Largest dataset with planned episodes in it, which take long."""
     model: WorldModelConfig = SMALL
     updates: int = 500
     """Gradient steps of a world model."""
@@ -58,7 +56,6 @@ class OfflineCoverage:
             {"data": quality, "episodes": amount}
             for quality in self.qualities
             for amount in self.amounts
-            if amount <= self.most_planned or quality == "random"
         ]
 
     def measure(self, setting: Setting, seed: int, inputs: Inputs, folder: Path) -> Figures:
@@ -130,7 +127,6 @@ TOPIC = Topic(
         "quick": OfflineCoverage(),
         "full": OfflineCoverage(
             amounts=(12, 48, 99, 300, 999),
-            most_planned=999,
             model=SIZES["tiny"],
             updates=4000,
             iterations=1000,
@@ -138,7 +134,6 @@ TOPIC = Topic(
         ),
         "gpu": OfflineCoverage(
             amounts=(12, 48, 99, 300, 999),
-            most_planned=999,
             model=SIZES["5M"],
             updates=20_000,
             iterations=5000,
