@@ -17,6 +17,9 @@ returns spread normally. One that fails every now and then is taken back more of
 a few episodes, where there was none before, cannot be told from harm."""
 ALIKE = 0.005
 """Part of the mean before that a candidate may always earn less."""
+NEVER = 1 / 3
+"""Part of what returns before amounted to that a candidate may never earn less, however erratic
+the policy before it was: few returns that spread widely would excuse anything."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +72,16 @@ def lowest_mean(returns: Sequence[float], before: Sequence[float]) -> float:
     uncertain too. The deviation is that of the policy before, or of both together where that is
     less: where the policy before was steady, a failure is not excused by the spread it makes; where
     it was not, a candidate that always fails is still seen. Each gets half of :data:`ERROR`. One
-    return on each side has no deviation and counts as it is.
+    return on each side has no deviation and counts as it is. Chance excuses :data:`NEVER` of the
+    returns before at most, by their mean size, so that returns about zero have room too.
     """
     counts, mean = (len(returns), len(before)), float(np.mean(before))
     alone = _reach(len(before) * float(np.var(before)), len(before) - 1, counts)
     squares = sum(len(group) * float(np.var(group)) for group in (returns, before))
     together = _reach(squares, sum(counts) - 2, counts)
     chance = min(alone, together)
-    return mean - max(chance if chance < math.inf else 0.0, ALIKE * abs(mean))
+    excused = min(chance if chance < math.inf else 0.0, NEVER * float(np.mean(np.abs(before))))
+    return mean - max(excused, ALIKE * abs(mean))
 
 
 def _reach(squares: float, freedom: int, counts: tuple[int, int]) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_ind
 
-from pwm_core.finetuning.trial import ERROR, better, judge
+from pwm_core.finetuning.trial import ERROR, NEVER, better, judge
 
 DRAWS = 4000
 
@@ -53,6 +53,21 @@ def test_one_that_earns_half_is_always_taken_back() -> None:
     for _ in range(200):
         before, half = rng.normal(700.0, 20.0, 3), rng.normal(350.0, 20.0, 3)
         assert not judge(half.tolist(), before.tolist()).passed
+
+
+def test_an_erratic_policy_before_does_not_excuse_everything() -> None:
+    before = [16.0, 197.0, 174.0]
+    assert not judge([69.0, 69.0, 62.0], before).passed
+    least = (1 - NEVER) * float(np.mean(before))
+    assert judge([least + 1.0] * 3, before).passed
+    assert not judge([least - 1.0] * 3, before).passed
+
+
+def test_what_never_passes_is_measured_by_the_size_of_returns_where_they_are_costs() -> None:
+    before = [-16.0, -197.0, -174.0]
+    assert judge([-165.0] * 3, before).passed
+    assert not judge([-175.0] * 3, before).passed
+    assert judge([-2.0] * 3, [-90.0, 100.0, -10.0]).passed
 
 
 def test_returns_that_never_vary_may_differ_a_little() -> None:

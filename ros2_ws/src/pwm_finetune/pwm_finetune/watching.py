@@ -36,7 +36,7 @@ class Watching:
         course, state = self._course, self._course.state
         judgement = judge(state.watched, state.before)
         found = f"{judgement.mean:.4g} over {len(state.watched)} episodes"
-        bound = f"{judgement.bound:.4g}, the least of a policy as good as the one before"
+        bound = f"{judgement.bound:.4g}, the least that may stay after the policy before"
         if not judgement.passed:
             reason = f"its mean return, {found}, is below {bound}"
             course.reject(reason, trial=judgement.to_json())
