@@ -18,6 +18,7 @@ from pwm_core.extraction.imagination import imagined_returns
 from pwm_core.extraction.starts import StartRows
 from pwm_core.extraction.store import TrainedPolicy
 from pwm_core.finetuning.config import GateConfig
+from pwm_core.finetuning.held_out import side_by_side
 from pwm_core.finetuning.recorded_rewards import agreement
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.model.world_model import WorldModel
@@ -70,8 +71,9 @@ def verdicts(
     seed: int,
 ) -> list[Verdict]:
     """Judge the candidate on ``online`` and ``offline`` episodes that trained nothing."""
+    apart = side_by_side(online.episodes, horizon)
     return [
-        *prediction(c, windows_of(online, horizon, seed), side_by_side(online, horizon), config),
+        *prediction(c, windows_of(online, horizon, seed), apart, config),
         known_rewards(c, windows_of(offline, 1, seed), config),
         imagined(c, online, config, seed),
         action_change(c, online, config, seed),
@@ -85,11 +87,6 @@ def windows_of(dataset: Dataset, horizon: int, seed: int) -> Windows:
     observation = windows.observation[..., : task.observation.size]
     action = windows.action[..., : task.action.size]
     return Windows(observation, action, windows.reward, windows.terminal, windows.task)
-
-
-def side_by_side(dataset: Dataset, horizon: int) -> int:
-    """Return how many windows fit into the episodes without overlap."""
-    return int((dataset.episodes.length // horizon).sum())
 
 
 def prediction(c: Contenders, windows: Windows, apart: int, config: GateConfig) -> list[Verdict]:

@@ -18,6 +18,7 @@ from pwm_core.extraction.store import POLICY_FILE, TrainedPolicy
 from pwm_core.files import sha256, write_atomically
 from pwm_core.finetuning.config import FinetuningConfig
 from pwm_core.finetuning.gate import Contenders, Verdict, recorded_rewards, verdicts
+from pwm_core.finetuning.held_out import lack_of_windows
 from pwm_core.finetuning.inputs import (
     FinetuningError,
     of_policy,
@@ -99,6 +100,12 @@ class Finetuning:
             "offline_dataset": offline.fingerprint(),
         }
         self.online = of_policy(online, self.running, config.horizon)
+        judging = parts(self.online, config.held_out)[1].episodes
+        if lack := lack_of_windows(judging, config.horizon):
+            raise FinetuningError(
+                f"{sources.online}: {lack}: record more, hold out more (--held-out), or give a "
+                "shorter --horizon"
+            )
         self.offline = of_policy(offline, self.running, config.horizon)
         self.trained = trained
         self.old = single_task(trained, self.running.task.name)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from pwm_core.data.dataset import TaskInfo
+from pwm_core.finetuning.held_out import LEAST_WINDOWS
 from pwm_core.tasks import get_task
 from pwm_finetune import takeover
 from pwm_finetune.course import RoundSettings
@@ -122,11 +123,11 @@ class Rig:
             settings, learner, state, self.data, self.node, self.verdicts.append, lambda: None
         )
 
-    def record(self, count: int = 2) -> None:
+    def record(self, count: int = 2, length: int = 20) -> None:
         for episode in range(count):
-            observation = np.zeros((21, 5), np.float32)
-            action = np.zeros((20, 1), np.float32)
-            self.data.add(Stretch(episode, TASK, observation, action, np.ones(20), False))
+            observation = np.zeros((length + 1, 5), np.float32)
+            action = np.zeros((length, 1), np.float32)
+            self.data.add(Stretch(episode, TASK, observation, action, np.ones(length), False))
 
     @property
     def said(self) -> list[str]:
@@ -320,6 +321,26 @@ def test_a_snapshot_that_cannot_be_written_begins_no_round(
     assert not (rig.directory / "round_0001" / "data").exists()
     until(rounds, Phase.LEARNING)
     assert rounds.state.round == 1
+    rounds.close()
+
+
+def test_a_round_waits_for_as_much_held_out_data_as_the_gate_judges_by(rig: Rig) -> None:
+    """Fragments: the second of two episodes judges, and its stretch is too short for that."""
+    rounds = rig.begin(["hang"], ["GOOD"])
+    rig.record(length=LEAST_WINDOWS - 1)
+    rounds.step()
+    assert (rounds.state.phase, rounds.state.round) == (Phase.GATHERING, 0)
+    assert rounds.state.reason == (
+        "waits: 9 windows of 1 decisions fit side by side into the held-out episodes, the gate "
+        "judges by 10 or more"
+    )
+    assert rounds.propose_now() == (False, rounds.state.reason.removeprefix("waits: "))
+    rig.node.acting = "another"
+    rounds.step()
+    assert "another acts" in rounds.state.reason
+    rig.node.acting = TASK
+    rig.record(length=LEAST_WINDOWS - 1)
+    until(rounds, Phase.LEARNING)
     rounds.close()
 
 

@@ -25,10 +25,10 @@ from pwm_core.finetuning.gate import (
     not_worse,
     prediction,
     rejected,
-    side_by_side,
     window_errors,
     windows_of,
 )
+from pwm_core.finetuning.held_out import LEAST_WINDOWS, side_by_side
 from pwm_core.finetuning.inputs import (
     FinetuningError,
     of_policy,
@@ -305,7 +305,7 @@ def test_a_model_that_was_spoilt_is_refused(
     single: TrainedWorldModel, dataset: Dataset, running: TrainedPolicy
 ) -> None:
     data = of_policy(dataset, running, 4)
-    windows, apart = windows_of(data, 4, 0), side_by_side(data, 4)
+    windows, apart = windows_of(data, 4, 0), side_by_side(data.episodes, 4)
     spoilt, noise = deepcopy(single), torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in spoilt.model.dynamics.parameters():
@@ -368,3 +368,31 @@ def test_nan_in_online_data_is_refused(sources: Sources, tmp_path: Path) -> None
     np.memmap(bad / "reward.f32", "<f4", "r+")[5] = np.nan
     with pytest.raises(DatasetError, match="episode 0"):
         Finetuning(dataclasses.replace(sources, online=bad), tmp_path / "run", SMALL)
+
+
+@pytest.mark.parametrize("windows", [LEAST_WINDOWS - 1, LEAST_WINDOWS])
+def test_so_few_held_out_windows_that_the_gate_could_not_judge_are_refused(
+    sources: Sources, running: TrainedPolicy, dataset: Dataset, tmp_path: Path, windows: int
+) -> None:
+    """The last of two episodes judges; one decision less would be a window less."""
+    writer = DatasetWriter(tmp_path / "online", [running.task])
+    first, last = (dataset.trajectory(e) for e in dataset.of_task(TASK)[:2])
+    kept = windows * SMALL.horizon
+    writer.extend(
+        [
+            first,
+            dataclasses.replace(
+                last,
+                observation=last.observation[: kept + 1],
+                action=last.action[:kept],
+                reward=last.reward[:kept],
+            ),
+        ]
+    )
+    given = dataclasses.replace(sources, online=tmp_path / "online")
+    if windows >= LEAST_WINDOWS:
+        Finetuning(given, tmp_path / "run", SMALL)
+        return
+    with pytest.raises(FinetuningError, match="9 windows of 4 decisions fit side by side"):
+        Finetuning(given, tmp_path / "run", SMALL)
+    assert not (tmp_path / "run").exists()

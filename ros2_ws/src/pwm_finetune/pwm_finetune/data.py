@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pwm_core.data.dataset import ARRAYS, Dataset, DatasetError, DatasetWriter, TaskInfo, Trajectory
 from pwm_core.data.writer import in_blocks
+from pwm_core.finetuning.held_out import lack_of_windows
 from pwm_finetune.transitions import Stretch
 
 TRAINING, HELD_OUT = "training", "held_out"
@@ -96,6 +97,13 @@ class OnlineData:
     def transitions(self, name: str) -> int:
         """Return the transitions of one dataset."""
         return int(self._writers[name].episodes.length.sum())
+
+    def lack_of_windows(self) -> str:
+        """Return why a gate cannot judge by the held-out episodes; empty if it can.
+
+        Its windows are as long as the shortest stretch that is kept, at most.
+        """
+        return lack_of_windows(self._writers[HELD_OUT].episodes, self._bounds.shortest)
 
     @property
     def episodes(self) -> int:

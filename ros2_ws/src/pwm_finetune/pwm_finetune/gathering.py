@@ -22,22 +22,28 @@ class Gathering:
     def step(self) -> None:
         """Begin a round once there are enough new episodes of the running policy."""
         course, state = self._course, self._course.state
-        acting = course.policy_node.acting
+        acting, due = course.policy_node.acting, self._due()
+        waits = self.lack() if due else ""
         if acting and acting != state.bundle:
-            course.say(f"{WAITS}: {acting} acts, fine-tuning goes on from {state.bundle}")
-            return
-        if state.reason.startswith(WAITS):
+            waits = f"{acting} acts, fine-tuning goes on from {state.bundle}"
+        if waits:
+            course.say(f"{WAITS}: {waits}")
+        elif due:
+            self.begin(due)
+        elif state.reason.startswith(WAITS):
             course.say(f"{state.bundle} acts")
-        new = self._data.episodes - state.trained_on
-        if new >= course.settings.episodes and not self.lack():
-            self.begin(f"{new} new episodes")
+
+    def _due(self) -> str:
+        """Return why a round is due; empty while it is not."""
+        new = self._data.episodes - self._course.state.trained_on
+        return f"{new} new episodes" if new >= self._course.settings.episodes else ""
 
     def lack(self) -> str:
         """Return what a round lacks; empty if it can begin."""
         for name in (TRAINING, HELD_OUT):
             if not self._data.transitions(name):
                 return f"no {name.replace('_', '-')} episode has been recorded yet"
-        return ""
+        return self._data.lack_of_windows()
 
     def begin(self, why: str) -> str:
         """Begin a round on a copy of the episodes so far; ``OSError`` when there is no room."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 
 from pwm_core.data.schema import DatasetError, Schema, TaskInfo
+from pwm_core.finetuning.config import FinetuningConfig
 from pwm_finetune.course import RoundSettings
 from pwm_finetune.data import Bounds
 from pwm_finetune.learner import LearnerSettings
@@ -235,6 +237,8 @@ def read(node: Node) -> Settings:
     offline = Path(get("offline")).absolute()
     task = _task(offline, get("task"))
     lasting = get("watch_episodes") * task.episode_steps * task.control_step
+    options = shlex.split(get("finetune_options"))
+    require_horizon(options, get("shortest_stretch"))
     return Settings(
         policy=Path(get("policy")).absolute(),
         world_model=Path(get("world_model")).absolute(),
@@ -253,7 +257,7 @@ def read(node: Node) -> Settings:
         learner=LearnerSettings(
             tuple(shlex.split(get("learner"))),
             get("learner_cores"),
-            tuple(shlex.split(get("finetune_options"))),
+            tuple(options),
             tuple(shlex.split(get("export_options"))),
             get("monitor"),
             get("learner_niceness"),
@@ -293,6 +297,25 @@ def exploration_levels(given: Sequence[float], episodes: int, baseline: int) -> 
             f"{baseline} (baseline_episodes) are without; expected more"
         )
     return tuple(given) if any(given) else ()
+
+
+def require_horizon(finetune_options: Sequence[str], shortest: int) -> None:
+    """Refuse a horizon of `pwm finetune` beyond the shortest stretch that is recorded.
+
+    It would leave stretches out, and what judges is found by counting them: others than those that
+    were held out would judge, and some that were held out would train.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--horizon", type=int, default=FinetuningConfig.horizon)
+    try:
+        horizon = parser.parse_known_args(finetune_options)[0].horizon
+    except argparse.ArgumentError as error:
+        raise ValueError(f"finetune_options: {error}") from error
+    if horizon > shortest:
+        raise ValueError(
+            f"shortest_stretch {shortest} is below the horizon {horizon} of `pwm finetune`, which "
+            f"needs stretches of so many decisions: expected {horizon} or more"
+        )
 
 
 def _task(offline: Path, name: str) -> TaskInfo:
