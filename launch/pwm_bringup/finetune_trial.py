@@ -38,6 +38,7 @@ from pwm_bringup.processes import RosProcess, leased_domain, stop_all
 from pwm_bringup.session import (
     EVERY_MESSAGE,
     LATCHED,
+    LOCKSTEP_PATIENCE,
     Session,
     SessionError,
     run_lockstep,
@@ -98,6 +99,8 @@ class Trial:
         self.events.adapting = True
         if real_time:
             self.session.configure("policy_node", trigger="clock")
+        else:  # a machine that halts is no reason for a safe action, which would end a trial
+            self.session.set_patience(LOCKSTEP_PATIENCE)
         self._drive("realtime" if real_time else "lockstep")
         while not self._ended:
             learns, since, before = self._learns, time.monotonic(), self._ticks()

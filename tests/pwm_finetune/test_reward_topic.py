@@ -24,8 +24,11 @@ class Heard:
 
     def see(self, step: int) -> None:
         """Observation ``step`` is sent at 10 * step."""
-        seen = Observed(step, 0, step, np.zeros(1, np.float32), math.nan)
-        self.topic.observe(seen, 10 * step)
+        self.topic.observe(observed(step, 10 * step))
+
+
+def observed(step: int, time: int) -> Observed:
+    return Observed(step, 0, step, np.zeros(1, np.float32), math.nan, time=time)
 
 
 @pytest.mark.parametrize("first", ["observation", "reward"])
@@ -46,7 +49,7 @@ def test_a_repeated_observation_takes_no_reward() -> None:
     heard.see(1)
     heard.topic.flush()
     heard.topic.earn(0.5, 15)
-    heard.topic.observe(Observed(1, 0, 1, np.zeros(1, np.float32), math.nan), 16)
+    heard.topic.observe(observed(1, 16))
     heard.topic.earn(0.25, 20)
     heard.see(2)
     heard.topic.flush()

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pwm_finetune.transitions import SETTLING, Observed, Outcome, Pairing, Sent, Stretch
+from pwm_finetune.commands import Sent
+from pwm_finetune.transitions import SETTLING, Observed, Outcome, Pairing, Stretch
 
 
 class Heard:
@@ -42,12 +43,28 @@ def observed(step: int, episode: int, episode_step: int, length: int) -> Observe
     reward = 0.1 * step if episode_step else 0.0
     total = 0.1 * sum(range(step - episode_step + 1, step + 1))
     data, ends = np.array([step, 1.0], np.float32), episode_step == length
-    return Observed(step, episode, episode_step, data, reward, truncated=ends, total=total)
+    return Observed(
+        step, episode, episode_step, data, reward, truncated=ends, total=total, time=100 * step
+    )
 
 
 def sent(step: int, policy: str = "p", epoch: int = 1, safe: bool = False) -> Sent:
-    """The action tells which observation it answers."""
-    return Sent(step, policy, epoch, np.array([step / 1000], np.float32), safe)
+    """The action tells which observation it answers, soon after that was sent."""
+    action = np.array([step / 1000], np.float32)
+    return Sent(step, policy, epoch, action, safe, sequence=step, time=100 * step + 15)
+
+
+def never_sent(messages: list[Observed | Sent], *steps: int) -> list[Observed | Sent]:
+    """The messages without the answers to ``steps``, which leave no hole in the numbers."""
+    kept, commands = [], 0
+    for message in messages:
+        if isinstance(message, Sent):
+            if message.step in steps:
+                continue
+            commands += 1
+            message = dataclasses.replace(message, sequence=commands)
+        kept.append(message)
+    return kept
 
 
 def episodes(count: int, length: int, first: int = 1) -> list[Observed | Sent]:
@@ -139,6 +156,115 @@ def test_two_different_commands_for_an_observation_are_a_gap() -> None:
     other = dataclasses.replace(again, action=again.action + 0.5)
     contradicted = Heard().all([*messages[:place], other, *messages[place:]])
     assert contradicted.lengths == [19, 20]
+
+
+def test_where_nothing_was_sent_the_command_before_acted_on() -> None:
+    """Two clocks that drift: one observation comes between two ticks of the policy node."""
+    heard = Heard().all(never_sent(episodes(2, 40), 11, 40))
+    assert heard.lengths == [40, 40]
+    answered = [*range(1, 11), 10, *range(12, 40), 39]
+    np.testing.assert_allclose(heard.stretches[0].action[:, 0], np.array(answered) / 1000)
+    assert not heard.pairing.gaps
+    assert len(heard.outcomes) == 2
+
+
+def test_a_command_is_held_no_longer_and_never_into_the_next_episode() -> None:
+    heard = Heard().all(never_sent(episodes(2, 40), 11, 12, 42))
+    assert heard.lengths == [11, 28, 39]
+    assert heard.pairing.gaps == {"no command for an observation": 2}
+    assert len(heard.outcomes) == 2
+
+
+def test_the_safe_action_is_held_too() -> None:
+    messages = episodes(1, 40)
+    messages[answers(messages, 10)] = sent(10, safe=True)
+    heard = Heard().all(never_sent(messages, 11))
+    assert heard.lengths == [9, 29]
+    assert heard.pairing.gaps == {"the safe action": 2}
+
+
+@pytest.mark.parametrize("following", ["answered", "never answered"])
+def test_a_command_that_came_too_late_for_its_observation_did_not_act_there(following: str) -> None:
+    """Where nothing else came it acted for some of the next decision, nobody knows how much."""
+    messages = episodes(1, 40)
+    messages[answers(messages, 10)] = dataclasses.replace(sent(10), time=1105)
+    if following == "never answered":
+        messages = never_sent(messages, 11)
+    heard = Heard().all(messages)
+    assert heard.lengths == {"answered": [9, 30], "never answered": [9, 29]}[following]
+    assert set(heard.pairing.gaps) == {"a command was sent after the next observation"}
+    assert len(heard.outcomes) == 1
+
+
+def again(messages: list[Observed | Sent], step: int, **change: Any) -> list[Observed | Sent]:
+    """The messages with a second, different answer to an observation."""
+    place = answers(messages, step)
+    other = dataclasses.replace(sent(step), action=np.array([0.9], np.float32), **change)
+    return [*messages[: place + 1], other, *messages[place + 1 :]]
+
+
+def test_whose_return_it_is_does_not_depend_on_what_the_commands_were() -> None:
+    messages = episodes(1, 40)
+    for step in range(1, 41, 2):
+        messages = again(messages, step)
+    heard = Heard().all(messages)
+    assert heard.lengths == [1] * 20
+    assert heard.pairing.gaps == {"different commands for an observation": 20}
+    (outcome,) = heard.outcomes
+    assert outcome.total == pytest.approx(0.1 * sum(range(2, 42)))
+
+
+@pytest.mark.parametrize("change", [{"safe": True}, {"policy": "q", "epoch": 2}])
+def test_who_else_acted_is_not_hidden_by_a_second_answer(change: dict[str, Any]) -> None:
+    """The node says the safe action for the last observation that it heard, answered or not."""
+    heard = Heard().all(again(episodes(1, 40), 20, **change))
+    assert heard.lengths == [19, 20]
+    totals = [outcome.total for outcome in heard.outcomes]
+    assert all(math.isnan(total) for total in totals)
+    assert len(totals) == (1 if "safe" in change else 0)
+
+
+def test_the_safe_action_counts_even_for_an_observation_long_ago() -> None:
+    """The policy node hears no observations any more; whoever records does."""
+    messages = episodes(1, 4 * SETTLING)
+    place = sees(messages, 3 * SETTLING)
+    messages.insert(place, dataclasses.replace(sent(10, safe=True), time=100 * 3 * SETTLING))
+    (outcome,) = Heard().all(messages).outcomes
+    assert math.isnan(outcome.total)
+
+
+def test_an_episode_of_which_an_observation_was_lost_has_no_return() -> None:
+    messages = episodes(1, 40)
+    del messages[sees(messages, 20)]
+    assert Heard().all(messages).outcomes == []
+
+
+def without_totals(messages: list[Observed | Sent]) -> list[Observed | Sent]:
+    """As where rewards come on a topic of their own."""
+    return [
+        dataclasses.replace(m, total=math.nan) if isinstance(m, Observed) else m for m in messages
+    ]
+
+
+def test_rewards_that_were_all_heard_are_a_return() -> None:
+    heard = Heard().all(without_totals(again(episodes(1, 40), 20)))
+    assert heard.lengths == [19, 20]
+    (outcome,) = heard.outcomes
+    assert outcome.total == pytest.approx(0.1 * sum(range(2, 42)))
+
+
+def test_a_reward_that_was_not_heard_leaves_no_return() -> None:
+    messages = without_totals(episodes(1, 40))
+    place = sees(messages, 20)
+    spoilt: Any = messages[place]
+    messages[place] = dataclasses.replace(spoilt, reward=math.nan)
+    assert Heard().all(messages).outcomes == []
+
+
+def test_a_reward_of_a_function_needs_every_command() -> None:
+    heard = Heard(lambda o, a, following: 1.0).all(again(episodes(1, 40), 20))
+    assert heard.lengths == [19, 20]
+    assert heard.outcomes == []
 
 
 @pytest.mark.parametrize("when", [[20], [40], list(range(1, 41))])

@@ -18,10 +18,11 @@ from std_msgs.msg import Float64
 
 from pwm_core.data.dataset import TaskInfo
 from pwm_core.data.schema import DatasetError
+from pwm_finetune.commands import Sent
 from pwm_finetune.data import OnlineData
 from pwm_finetune.reward_topic import RewardTopic
 from pwm_finetune.rewards import TOPIC, reward_function
-from pwm_finetune.transitions import Observed, Outcome, Pairing, Sent, Stretch
+from pwm_finetune.transitions import Observed, Outcome, Pairing, Stretch
 
 EVERY_MESSAGE = QoSProfile(depth=2000)
 QUIET_SECONDS = 1.0
@@ -117,11 +118,12 @@ class Recorder:
             message.terminated,
             truncated,
             message.episode_return,
+            info["source_timestamp"],
         )
         if self._rewards is None:
             self._pairing.observe(observed)
         else:
-            self._rewards.observe(observed, info["source_timestamp"])
+            self._rewards.observe(observed)
 
     def _place(self, message: Observation) -> tuple[int, int, bool]:
         """Return episode, decisions taken in it, and whether it ends here.
@@ -136,7 +138,7 @@ class Recorder:
         episode, passed = divmod(message.step - self._began, steps + 1)
         return episode, passed, passed == steps
 
-    def _on_action(self, message: Action) -> None:
+    def _on_action(self, message: Action, info: dict[str, Any]) -> None:
         values = dict(zip(message.names, message.values, strict=False))
         layout = self._task.action
         if set(values) != set(layout.names):
@@ -151,6 +153,8 @@ class Recorder:
                 message.policy_epoch,
                 layout.to_normalised(command).astype(np.float32),
                 message.safe,
+                message.sequence,
+                info["source_timestamp"],
             )
         )
 

@@ -24,7 +24,7 @@ class RewardTopic:
         """``observe`` hears of each observation once, with its reward."""
         self._observe = observe
         self._earned: list[tuple[int, float]] = []
-        self._held: tuple[int, Observed] | None = None
+        self._held: Observed | None = None
         self._step: int | None = None
         self._before = -1
 
@@ -33,20 +33,20 @@ class RewardTopic:
         if sent > self._before:
             self._earned.append((sent, reward))
 
-    def observe(self, observed: Observed, sent: int) -> None:
+    def observe(self, observed: Observed) -> None:
         """Take an observation; a repeated one is ignored."""
         if observed.step == self._step:
             return
         self.flush()
-        self._step, self._held = observed.step, (sent, observed)
+        self._step, self._held = observed.step, observed
 
     def flush(self) -> None:
         """Pass on what is held: no reward comes for it any more."""
         if self._held is None:
             return
-        (sent, observed), self._held = self._held, None
-        rewards = [reward for when, reward in self._earned if when <= sent]
-        self._earned = [(when, reward) for when, reward in self._earned if when > sent]
-        self._before = sent
+        observed, self._held = self._held, None
+        rewards = [reward for when, reward in self._earned if when <= observed.time]
+        self._earned = [(when, reward) for when, reward in self._earned if when > observed.time]
+        self._before = observed.time
         total = sum(rewards) if rewards else math.nan
         self._observe(replace(observed, reward=total, total=math.nan))

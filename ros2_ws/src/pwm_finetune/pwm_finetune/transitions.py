@@ -2,8 +2,13 @@
 """What was observed, sent and earned, put together: unbroken stretches of episodes. No ROS.
 
 Observations and actions come on two topics, so that either may overtake the other, and both may be
-lost. A transition counts once it is certain: both observations and exactly one command for it,
-which was not the safe action. Anything else is a gap, which no stretch spans.
+lost. A transition counts once it is certain: both observations and the one command that acted
+between them, which was not the safe action. That is the answer to the first of them, or, where the
+policy node sent none, the answer before it, which every driver holds. Anything else is a gap, which
+no stretch spans.
+
+The return of an episode needs less: all its observations, hence its rewards, and who acted. What a
+command was may be open there.
 """
 
 from __future__ import annotations
@@ -16,11 +21,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pwm_core.data.writer import TOLERANCE
+from pwm_finetune.commands import Answers, Commands, Sent
 
 SETTLING = 25
 """A transition is decided on so many observations later: by then what was not lost has come."""
 WHOLE = 0.9
-"""Part of an episode's decisions that has to be known to say whose return it is."""
+"""Part of an episode's decisions of which it has to be known who acted, to say whose return it
+is."""
 
 RewardFunction = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 """Reward of observation ``[O]``, action ``[A]`` in [-1, 1] and the observation ``[O]`` after it."""
@@ -45,20 +52,8 @@ class Observed:
     """The episode ends here for another reason."""
     total: float = math.nan
     """Sum of the episode's rewards so far; NaN where the message does not know."""
-
-
-@dataclass(frozen=True)
-class Sent:
-    """One command, after all limits."""
-
-    step: int
-    """Observation that it answers."""
-    policy: str
-    epoch: int
-    """Counts swaps of the policy node."""
-    action: np.ndarray
-    """``[A]`` in [-1, 1], of the bundle's range."""
-    safe: bool
+    time: int = 0
+    """When it was sent, nanoseconds of the commands' clock."""
 
 
 @dataclass(frozen=True)
@@ -101,14 +96,27 @@ class _Episode:
     rewards: list[float] = field(default_factory=list)
     acting: tuple[str, int] = ("", -1)
     """Policy and epoch of the present stretch."""
+    answered: Answers | None = None
+    """What answered the observation before, which acts on until something else comes."""
+    heard: int = 0
+    """Observations heard of."""
+    known: int = 0
+    """Decisions of which it is known who acted."""
     decided: int = 0
     """Transitions found, over all stretches."""
     policies: set[tuple[str, int]] = field(default_factory=set)
     """Those that acted, and those for which the safe action acted."""
     total: float = 0.0
-    """Rewards of these transitions."""
+    """Rewards of the transitions found."""
+    earned: float = 0.0
+    """Rewards of the observations heard of; NaN once one is not known."""
     stopped: bool = False
     """Whether the safe action acted."""
+
+    def note(self, answers: Answers) -> None:
+        """Note who acted."""
+        self.policies |= answers.policies
+        self.stopped = self.stopped or answers.safe
 
 
 class Pairing:
@@ -128,7 +136,7 @@ class Pairing:
         self.gaps: Counter[str] = Counter()
         self._stretch, self._outcome, self._reward = stretch, outcome, reward
         self._observed: dict[int, Observed] = {}
-        self._sent: dict[int, Sent | None] = {}
+        self._commands = Commands()
         self._next = 0
         self._newest = 0
         self._episode = _Episode(-1, -1)
@@ -146,14 +154,11 @@ class Pairing:
         self._settle(self._newest - SETTLING)
 
     def send(self, sent: Sent) -> None:
-        """Take a command. Two different ones for an observation leave it open which one acted."""
-        if sent.step < self._next:
-            return
-        known = self._sent.setdefault(sent.step, sent)
-        if known is not None and not (
-            np.array_equal(known.action, sent.action) and known.safe == sent.safe
-        ):
-            self._sent[sent.step] = None
+        """Take a command."""
+        if sent.step >= self._next:
+            self._commands.add(sent)
+        elif sent.safe:  # too late for its transition: the policy node hears no observations
+            self._episode.note(Answers.of(sent))
 
     def flush(self) -> None:
         """Decide on all that can be: nothing more will come for it."""
@@ -165,7 +170,7 @@ class Pairing:
         self._close(False)
         self.gaps[reason] += 1
         self._observed.clear()
-        self._sent.clear()
+        self._commands.clear()
         self._newest = self._next = 0
         self._episode = _Episode(-1, self._episode.number)
 
@@ -174,30 +179,45 @@ class Pairing:
         while self._next < until:
             step, self._next = self._next, self._next + 1
             before, after = self._observed.pop(step, None), self._observed.get(step + 1)
-            self._decide(before, self._sent.pop(step, None), after)
+            answers = self._commands.pop(step)
+            if before is not None:
+                self._decide(before, answers, after)
+            self._episode.answered = answers
 
-    def _decide(self, before: Observed | None, sent: Sent | None, after: Observed | None) -> None:
-        if before is None:
-            return  # counted with the one before
+    def _decide(self, before: Observed, answers: Answers | None, after: Observed | None) -> None:
         if before.episode != self._episode.robots:
             self._close(False)
             self._episode = _Episode(before.episode, self._episode.number + 1)
         if before.terminated or before.truncated:
             return  # nothing follows it
+        episode = self._episode
+        episode.heard += 1
+        if answers is not None:
+            episode.note(answers)
         if after is not None and after.episode != before.episode:
             self._close(False)  # a reset in the middle: no transition was lost
             return
-        objection = _objection(before, sent, after)
-        if objection or sent is None or after is None:
-            if sent is not None and sent.safe:
-                self._episode.stopped = True
-                self._episode.policies.add((sent.policy, sent.epoch))
+        acted, until = (answers, after) if answers is not None else (self._held(), before)
+        episode.known += acted is not None
+        if after is not None:
+            episode.earned += after.reward
+        if objection := _objection(before, acted, until, after):
             self.gaps[objection] += 1
             self._close(False)
-        else:
-            self._add(before, sent, after)
+        elif acted is not None and after is not None:
+            self._add(before, acted.first, after)
         if after is not None and (after.terminated or after.truncated):
             self._end(after)
+
+    def _held(self) -> Answers | None:
+        """Return the answers to the observation before, if nothing was sent since.
+
+        For one observation only: longer, and a driver's watchdog may have taken over.
+        """
+        answered = self._episode.answered
+        if answered is None or not self._commands.nothing_since(answered):
+            return None
+        return answered
 
     def _add(self, before: Observed, sent: Sent, after: Observed) -> None:
         episode = self._episode
@@ -217,20 +237,24 @@ class Pairing:
         episode.actions.append(sent.action)
         episode.rewards.append(reward)
         episode.decided += 1
-        episode.policies.add(episode.acting)
         episode.total += reward
 
     def _end(self, last: Observed) -> None:
         episode = self._episode
         self._close(last.terminated)
-        total = last.total if self._reward is None else math.nan
-        if episode.decided == last.episode_step:
-            total = episode.total
-        known = episode.decided >= WHOLE * last.episode_step and math.isfinite(total)
-        if len(episode.policies) == 1 and (known or episode.stopped):
+        whole = episode.heard == last.episode_step
+        whole = whole and episode.known >= WHOLE * last.episode_step
+        total = self._total(last) if whole and not episode.stopped else math.nan
+        if len(episode.policies) == 1 and (math.isfinite(total) or episode.stopped):
             ((policy, epoch),) = episode.policies
-            total = math.nan if episode.stopped else total
             self._outcome(Outcome(policy, epoch, total, last.episode_step))
+
+    def _total(self, last: Observed) -> float:
+        """Return what an episode earned whose observations were all heard; NaN if not known."""
+        episode = self._episode
+        if self._reward is not None:  # which needs the actions
+            return episode.total if episode.decided == last.episode_step else math.nan
+        return last.total if math.isfinite(last.total) else episode.earned
 
     def _close(self, terminated: bool) -> None:
         """End the present stretch."""
@@ -248,18 +272,26 @@ class Pairing:
             self._stretch(stretch)
 
 
-def _objection(before: Observed, sent: Sent | None, after: Observed | None) -> str:
-    """Return why there is no transition between two observations; empty if there is one."""
-    if after is None:
+def _objection(
+    before: Observed, acted: Answers | None, until: Observed | None, after: Observed | None
+) -> str:
+    """Return why there is no transition between two observations; empty if there is one.
+
+    What ``acted`` must have been sent before observation ``until``.
+    """
+    if after is None or until is None:
         return "an observation is missing"
-    if sent is None:
-        return "no command, or several, for an observation"
-    if sent.safe:
+    if acted is None:
+        return "no command for an observation"
+    if objection := acted.objection(until.time):
+        return objection
+    action = acted.first.action
+    if acted.safe:
         return "the safe action"
     if after.episode_step != before.episode_step + 1:
         return "decisions are missing"
     if not (np.isfinite(before.data).all() and np.isfinite(after.data).all()):
         return "an observation is not finite"
-    if not np.isfinite(sent.action).all() or (np.abs(sent.action) > 1 + TOLERANCE).any():
+    if not np.isfinite(action).all() or (np.abs(action) > 1 + TOLERANCE).any():
         return "a command outside of the action's range"
     return ""
