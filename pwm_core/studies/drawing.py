@@ -64,13 +64,22 @@ def curve(
     """
     found = [(s[over], estimate(group, figure)) for s, group in by_setting(results)]
     known = [(x, e) for x, e in found if e is not None]
-    if not known:
-        return
-    x = [place for place, _ in known]
-    y = [change(e.mean) for _, e in known]
-    (line,) = axes.plot(x, y, marker="o", ms=4, label=label, **style)
-    bands = [e.interval or (e.mean, e.mean) for _, e in known]
-    low, high = ([change(band[side]) for band in bands] for side in (0, 1))
+    if known:
+        band(axes, [x for x, _ in known], [e for _, e in known], label, change, **style)
+
+
+def band(
+    axes: Axes,
+    x: Sequence[float],
+    found: Sequence[Estimate],
+    label: str | None = None,
+    change: Callable[[float], float] = float,
+    **style: Any,
+) -> None:
+    """Draw the means of ``found`` over ``x``, their intervals as a band; as a bar for one alone."""
+    (line,) = axes.plot(x, [change(e.mean) for e in found], marker="o", ms=4, label=label, **style)
+    bands = [e.interval or (e.mean, e.mean) for e in found]
+    low, high = ([change(each[side]) for each in bands] for side in (0, 1))
     if len(x) == 1:
         axes.vlines(x, low, high, color=line.get_color(), lw=1)
     else:

@@ -13,9 +13,18 @@ from matplotlib.figure import Figure
 from pwm_core.extraction.config import ExtractionConfig
 from pwm_core.extraction.gradient_noise import gradient_noise
 from pwm_core.extraction.runner import Extraction
-from pwm_core.studies.drawing import curve, measured_places, panels, selected, values
+from pwm_core.studies.drawing import band, curve, measured_places, panels, selected, values
 from pwm_core.studies.extracting import begin, computing_seconds, judge, start_latents
 from pwm_core.studies.study import Column, Figures, Inputs, Result, Setting, Topic
+from pwm_core.studies.table import estimate
+
+HORIZONS = (1, 2, 4, 8, 16, 32)
+HORIZON = 16
+"""At which batches are compared."""
+PARTS = (16, 8, 4, 2, 1)
+"""A policy is judged after a sixteenth of its updates, an eighth, … and all. Batches are four times
+as large as the one before: so much of its updates has imagined what all of the smaller one's did.
+"""
 
 
 @dataclass(frozen=True)
@@ -24,12 +33,8 @@ class HorizonBatch:
 
     task: str = "cartpole-swingup"
     pairs: tuple[tuple[int, int], ...] = (
-        (1, 64),
-        (4, 64),
-        (16, 16),
-        (16, 64),
-        (16, 256),
-        (32, 64),
+        *((horizon, 64) for horizon in (1, 4, 16, 32)),
+        *((HORIZON, batch) for batch in (32, 128, 512)),
     )
     """Horizon and batch."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -51,6 +56,7 @@ class HorizonBatch:
         )
         extraction = begin(self.task, config, inputs, folder)
         noises, seconds = [], 0.0
+        returns: dict[str, object] = {}
         for iteration in range(self.iterations):
             extraction.iteration = iteration
             if iteration % 20 == 0:
@@ -58,10 +64,17 @@ class HorizonBatch:
             started = computing_seconds(extraction.device)
             extraction.iterate()
             seconds += computing_seconds(extraction.device) - started
-        return judge(self.task, extraction.policy(), self.episodes) | {
+            if due := [part for part in PARTS if self._updates(part) == iteration + 1]:
+                judged = judge(self.task, extraction.policy(), self.episodes)
+                returns |= {returned(part): judged["return"] for part in due}
+        return returns | {
             "iteration_ms": 1e3 * seconds / self.iterations,
             "gradient_noise": float(np.mean(noises)),
         }
+
+    def _updates(self, part: int) -> int:
+        """Return how many updates one of so many parts has."""
+        return max(self.iterations // part, 1)
 
     def _noise(self, extraction: Extraction) -> float:
         """Return the standard error of the actor's gradient over its length."""
@@ -85,7 +98,34 @@ class HorizonBatch:
                 axis.set_ylim(bottom=0)
                 if axis.lines:
                     axis.legend(fontsize=8)
-        return {"curves": figure}
+        return {"curves": figure, "computing": self._over_computing(results)}
+
+    def _over_computing(self, results: Sequence[Result]) -> Figure:
+        """Draw what batches return at equal numbers of imagined decisions, and of seconds."""
+        figure, (decisions, seconds) = panels(2, 2)
+        for batch in sorted(values(results, "batch")):
+            group = selected(results, horizon=HORIZON, batch=batch)
+            cost = estimate(group, "iteration_ms")
+            if cost is None:
+                continue
+            measured = {self._updates(part): estimate(group, returned(part)) for part in PARTS}
+            known = {updates: found for updates, found in measured.items() if found is not None}
+            for axis, each in ((decisions, HORIZON * batch), (seconds, cost.mean / 1e3)):
+                places = [each * updates for updates in known]
+                band(axis, places, list(known.values()), f"batch {batch}")
+        for axis, name in ((decisions, "imagined decisions"), (seconds, "seconds of computing")):
+            axis.set_xscale("log")
+            axis.set_xlabel(f"{name}, horizon {HORIZON}")
+            axis.set_ylabel("return")
+            axis.set_ylim(bottom=0)
+            if axis.lines:
+                axis.legend(fontsize=8)
+        return figure
+
+
+def returned(part: int) -> str:
+    """Return the name of the returns after one of so many parts of the updates."""
+    return "return" if part == 1 else f"return_of_{part}"
 
 
 UNITS = {"horizon": "decisions", "batch": "rollouts"}
@@ -100,16 +140,22 @@ TOPIC = Topic(
     "How far should policies be imagined, and how many rollouts at once? The paper uses 16 "
     "decisions and 512 rollouts, and found smaller batches better. All settings get the same "
     "number of updates in the same world model.",
-    tuple(Column(name, title) for name, title in FIGURES.items()),
+    (
+        Column("return", "return"),
+        Column(returned(4), "after a quarter of the updates"),
+        Column(returned(16), "after a sixteenth"),
+        Column("gradient_noise", FIGURES["gradient_noise"]),
+        Column("iteration_ms", FIGURES["iteration_ms"]),
+    ),
     {
         "quick": HorizonBatch(),
         "full": HorizonBatch(
-            pairs=tuple((h, b) for h in (1, 2, 4, 8, 16, 32) for b in (32, 128, 512)),
+            pairs=(*((h, b) for h in HORIZONS for b in (32, 128, 512)), (HORIZON, 2048)),
             seeds=(0, 1, 2, 3, 4),
             iterations=1000,
         ),
         "gpu": HorizonBatch(
-            pairs=tuple((h, b) for h in (1, 2, 4, 8, 16, 32) for b in (32, 64, 128, 512, 2048)),
+            pairs=tuple((h, b) for h in HORIZONS for b in (32, 64, 128, 512, 2048)),
             seeds=(0, 1, 2, 3, 4),
             iterations=5000,
         ),

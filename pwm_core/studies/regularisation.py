@@ -20,6 +20,7 @@ from pwm_core.model.config import SIZES, WorldModelConfig
 from pwm_core.studies.drawing import panels, point
 from pwm_core.studies.extracting import begin, encoded, frozen, judge, rollouts
 from pwm_core.studies.gradient_quality import first_order, own_quality
+from pwm_core.studies.smoothness import actor_landscape, actor_parameters, smoothness
 from pwm_core.studies.study import Column, Figures, Inputs, Result, Setting, Topic
 from pwm_core.studies.table import by_setting, estimate
 from pwm_core.studies.world_data import SMALL, WORLD_MODEL, pretrain, recipe
@@ -38,6 +39,9 @@ MANY: tuple[Choice, ...] = (
 )
 NEIGHBOUR = 0.01
 """Distance of neighbouring observations in standard deviations of each entry."""
+PLACES = torch.linspace(0, 0.04, 9)
+"""Distances from the untrained actor along its gradient at which the landscape is felt: about as
+far as the first update goes that way (it moves by 0.11 in all, 65 degrees from it)."""
 
 
 @dataclass(frozen=True)
@@ -85,28 +89,41 @@ class Regularisation:
         )
         learned = replace(inputs, world_model=out / WORLD_MODEL)
         extraction = begin(self.task, config, learned, folder / "extraction")
-        before = self._ratio(extraction)
+        landscape = self._landscape(extraction)
         for iteration in range(self.iterations):
             extraction.iteration = iteration
             extraction.iterate()
         quality = extraction.trained.quality["tasks"][self.task]
-        return judge(self.task, extraction.policy(), self.episodes) | {
+        accuracy = {
             "reward_error": 100 * quality["reward_error"],
             "one_step": 100 * quality["latent_error"][0],
             "open_loop": 100 * quality["latent_error"][-1],
-            "signal_to_noise": before,
             "sensitivity": sensitivity(extraction),
         }
+        return judge(self.task, extraction.policy(), self.episodes) | accuracy | landscape
 
-    def _ratio(self, extraction: Extraction) -> float:
-        """Return the signal to noise of a batch's gradient at the untrained actor."""
-        learner = extraction.learner
-        samples = rollouts(extraction, learner, self.probe_batches)
-        return own_quality(first_order(frozen(extraction), learner, samples))[1]
+    def _landscape(self, extraction: Extraction) -> dict[str, float]:
+        """Return how smooth the imagined objective is around the untrained actor.
+
+        That actor, start states and noise of a seed are the same whatever the layer.
+        """
+        model, learner = frozen(extraction), extraction.learner
+        samples = list(rollouts(extraction, learner, self.probe_batches))
+        gradients = first_order(model, learner, samples)
+        variance, ratio = own_quality(gradients)
+        gradient = actor_landscape(model, learner, samples)
+        along = smoothness(gradient, actor_parameters(learner), gradients.mean(0), PLACES)
+        return {
+            "signal_to_noise": ratio,
+            "gradient_variance": variance,
+            "slope": along.slope,
+            "bend": along.bend,
+        }
 
     def draw(self, results: Sequence[Result]) -> Mapping[str, Figure]:
-        figure, axes = panels(4, 2)
-        for axis, name in zip(axes, AGAINST, strict=True):
+        measured = [name for name in AGAINST if estimate(results, name)]
+        figure, axes = panels(len(measured), 4)
+        for axis, name in zip(axes, measured, strict=True):
             for place, (setting, group) in enumerate(by_setting(results)):
                 x, y = estimate(group, name), estimate(group, "return")
                 if x is not None and y is not None:
@@ -154,6 +171,9 @@ AGAINST = {
     "one_step": "latent error, one step (% of variance)",
     "open_loop": "latent error, 16 steps (% of variance)",
     "signal_to_noise": "signal to noise of the actor's gradient",
+    "gradient_variance": "variance of the actor's gradient",
+    "slope": "Lipschitz constant of the objective",
+    "bend": "Lipschitz constant of the gradient over its length",
     "sensitivity": "distance after a horizon over that before",
 }
 
