@@ -65,7 +65,8 @@ def curve(
     found = [(s[over], estimate(group, figure)) for s, group in by_setting(results)]
     known = [(x, e) for x, e in found if e is not None]
     if known:
-        band(axes, [x for x, _ in known], [e for _, e in known], label, change, **style)
+        places = [float(x) for x, _ in known]
+        band(axes, places, [e for _, e in known], label, change, **style)
 
 
 def band(

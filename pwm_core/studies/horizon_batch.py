@@ -21,9 +21,9 @@ from pwm_core.studies.table import estimate
 HORIZONS = (1, 2, 4, 8, 16, 32)
 HORIZON = 16
 """At which batches are compared."""
-PARTS = (16, 8, 4, 2, 1)
-"""A policy is judged after a sixteenth of its updates, an eighth, … and all. Batches are four times
-as large as the one before: so much of its updates has imagined what all of the smaller one's did.
+PARTS = (16, 4, 1)
+"""A policy is judged after a sixteenth of its updates, a quarter and all. Where batches are four
+times as large as the one before, a quarter has imagined as much as all of the smaller one's.
 """
 
 
@@ -33,8 +33,12 @@ class HorizonBatch:
 
     task: str = "cartpole-swingup"
     pairs: tuple[tuple[int, int], ...] = (
-        *((horizon, 64) for horizon in (1, 4, 16, 32)),
-        *((HORIZON, batch) for batch in (32, 128, 512)),
+        (1, 64),
+        (4, 64),
+        (16, 16),
+        (16, 64),
+        (16, 256),
+        (32, 64),
     )
     """Horizon and batch."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -84,27 +88,29 @@ class HorizonBatch:
         )
 
     def draw(self, results: Sequence[Result]) -> Mapping[str, Figure]:
-        figure, axes = panels(6, 3)
-        for row, (over, other) in enumerate((("horizon", "batch"), ("batch", "horizon"))):
+        varied = [name for name in OTHER if len(values(results, name)) > 1] or list(OTHER)
+        figure, axes = panels(3 * len(varied), 3)
+        for row, over in enumerate(varied):
             for axis, (name, title) in zip(axes[3 * row :], FIGURES.items(), strict=False):
-                for value in values(results, other):
-                    line = selected(results, **{other: value})
+                for value in values(results, OTHER[over]):
+                    line = selected(results, **{OTHER[over]: value})
                     line = sorted(line, key=lambda result: result.setting[over])
                     if len(values(line, over)) > 1:
-                        curve(axis, line, over, name, f"{other} {value}")
+                        curve(axis, line, over, name, f"{OTHER[over]} {value}")
                 measured_places(axis, sorted(values(results, over)))
                 axis.set_xlabel(f"{over} ({UNITS[over]})")
                 axis.set_ylabel(title)
                 axis.set_ylim(bottom=0)
                 if axis.lines:
                     axis.legend(fontsize=8)
-        return {"curves": figure, "computing": self._over_computing(results)}
+        partly = selected(results, horizon=HORIZON) if estimate(results, returned(4)) else []
+        return {"curves": figure} | ({"computing": self._over_computing(partly)} if partly else {})
 
     def _over_computing(self, results: Sequence[Result]) -> Figure:
         """Draw what batches return at equal numbers of imagined decisions, and of seconds."""
         figure, (decisions, seconds) = panels(2, 2)
         for batch in sorted(values(results, "batch")):
-            group = selected(results, horizon=HORIZON, batch=batch)
+            group = selected(results, batch=batch)
             cost = estimate(group, "iteration_ms")
             if cost is None:
                 continue
@@ -128,6 +134,7 @@ def returned(part: int) -> str:
     return "return" if part == 1 else f"return_of_{part}"
 
 
+OTHER = {"horizon": "batch", "batch": "horizon"}
 UNITS = {"horizon": "decisions", "batch": "rollouts"}
 FIGURES = {
     "return": "return",
@@ -149,6 +156,7 @@ TOPIC = Topic(
     ),
     {
         "quick": HorizonBatch(),
+        "medium": HorizonBatch(pairs=tuple((HORIZON, b) for b in (32, 128, 512, 2048))),
         "full": HorizonBatch(
             pairs=(*((h, b) for h in HORIZONS for b in (32, 128, 512)), (HORIZON, 2048)),
             seeds=(0, 1, 2, 3, 4),

@@ -91,7 +91,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
         "iterations": 1,
         "episodes": 1,
     },
-    "horizon-batch": {"pairs": ((1, 8), (2, 8)), "iterations": 1, "episodes": 1},
+    "horizon-batch": {"pairs": ((1, 8), (16, 8)), "iterations": 1, "episodes": 1},
     "multi-task-vs-per-task": {
         "model": WorldModelConfig(latent=16, encoder_width=16, width=16),
         "updates": 2,
