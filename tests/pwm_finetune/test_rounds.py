@@ -582,6 +582,25 @@ def test_a_candidate_that_acts_as_before_is_not_swapped_in(rig: Rig) -> None:
     assert rig.node.asked == []
 
 
+def test_a_round_does_not_wait_for_episodes_that_were_deleted(rig: Rig) -> None:
+    rounds = rig.begin(["hang"], ["GOOD"])
+    rounds.state.trained_on = 40
+    rounds._course.save()
+    rounds = rig.rounds()
+    rig.record()
+    until(rounds, Phase.LEARNING)
+    rounds.close()
+
+
+def test_it_is_known_who_acts_without_having_shown_itself(rig: Rig, watched: Rounds) -> None:
+    """Whoever ends the node is told."""
+    assert watched.unproven == CANDIDATE
+    watched.pause()
+    assert watched.unproven == CANDIDATE
+    earn(watched, CANDIDATE, 501.0, 499.0)
+    assert (watched.unproven, watched.state.bundle) == ("", CANDIDATE)
+
+
 def test_a_damaged_state_file_is_named(rig: Rig) -> None:
     (rig.directory / "state.json").write_text('{"mode": "asleep"}')
     with pytest.raises(StateError, match=r"state\.json cannot be read"):

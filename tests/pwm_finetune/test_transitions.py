@@ -341,6 +341,15 @@ def test_a_simulator_that_starts_anew_is_another_episode() -> None:
     assert [s.episode for s in heard.stretches] == [0, 1, 2]
 
 
+def test_two_publishers_that_count_apart_are_never_one() -> None:
+    """Two robots on one topic; nobody waits for what one has never seen of the other."""
+    one, other = episodes(1, 40), episodes(1, 40, first=500_000)
+    seen = [m for pair in zip(one, other, strict=True) for m in pair if isinstance(m, Observed)]
+    heard = Heard().all(seen)
+    assert heard.stretches == []
+    assert heard.pairing.gaps["the observations started anew"] == len(seen) - 1
+
+
 def test_a_reward_function_replaces_the_messages_rewards() -> None:
     heard = Heard(lambda o, a, following: float(following[0] + a[0])).all(episodes(1, 40))
     assert heard.stretches[0].reward[0] == pytest.approx(2 + 0.001)

@@ -18,6 +18,8 @@ class Gathering:
 
     def __init__(self, course: Course, data: OnlineData) -> None:
         self._course, self._data = course, data
+        state = course.state
+        state.trained_on = min(state.trained_on, data.episodes)  # somebody may have deleted some
 
     def step(self) -> None:
         """Begin a round once there are enough new episodes of the running policy."""

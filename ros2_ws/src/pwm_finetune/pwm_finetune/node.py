@@ -31,6 +31,7 @@ from pwm_core.files import sha256
 from pwm_core.stop_signals import stop_requested
 from pwm_diagnostics import diagnostic_message
 from pwm_finetune import parameters
+from pwm_finetune.claim import claim
 from pwm_finetune.data import HELD_OUT, TRAINING, OnlineData
 from pwm_finetune.explorer import Explorer
 from pwm_finetune.learner import progress
@@ -58,6 +59,7 @@ class FinetuneNode(Node):
         super().__init__("finetune_node")
         parameters.declare(self)
         self._settings = settings = parameters.read(self)
+        self._claim = claim(settings.rounds.directory)
         self._data = OnlineData(settings.rounds.directory / "data", settings.task, settings.bounds)
         self._policy_node = PolicyClient(self, settings.policy_node)
         self._states = self.create_publisher(String, "~/state", LATCHED)
@@ -95,6 +97,11 @@ class FinetuneNode(Node):
 
     def close(self) -> None:
         """End the learner and the noise; recorded episodes and the state are on disk."""
+        if not self._ending and self._rounds.unproven:
+            self.get_logger().warning(
+                f"{self._rounds.unproven} acts and nobody watches it any more: start this node "
+                "again, which goes on, or roll back at the policy node"
+            )
         self._ending = True
         self._rounds.close()
         self._explorer.want(False, 0)

@@ -70,11 +70,16 @@ class Rounds:
         """Process identifier of the learner while one runs."""
         return self._learning.pid
 
+    @property
+    def unproven(self) -> str:
+        """Name of a candidate that acts, or may any moment, and is not found good; else empty."""
+        acts = self.state.phase in (Phase.WATCHING, Phase.ROLLING_BACK)
+        return self.state.candidate if acts or self._proposing.taking_over else ""
+
     def step(self) -> None:
         """Do what is due."""
         state = self.state
-        acts = state.phase in (Phase.WATCHING, Phase.ROLLING_BACK) or self._proposing.taking_over
-        if state.mode is not Mode.RUNNING and not acts:
+        if state.mode is not Mode.RUNNING and not self.unproven:
             return  # a candidate that acts is watched, and taken back, whatever the mode
         self._phases[state.phase]()
 

@@ -25,6 +25,9 @@ from pwm_finetune.commands import Answers, Commands, Sent
 
 SETTLING = 25
 """A transition is decided on so many observations later: by then what was not lost has come."""
+LEAP = 1000
+"""So many observations may be missing in a row; after more it is another count, of another
+publisher say."""
 WHOLE = 0.9
 """Part of an episode's decisions of which it has to be known who acted, to say whose return it
 is."""
@@ -143,7 +146,7 @@ class Pairing:
 
     def observe(self, observed: Observed) -> None:
         """Take an observation; a repeated one is ignored."""
-        if self._newest and observed.step < self._newest - SETTLING:
+        if self._newest and not -SETTLING <= observed.step - self._newest <= LEAP:
             self.cut("the observations started anew")
         if observed.step < self._next or observed.step in self._observed:
             return
