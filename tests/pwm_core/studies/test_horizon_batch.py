@@ -25,7 +25,7 @@ def test_a_quarter_of_the_updates_is_judged_after_a_quarter(
     for done in range(1, 5):
         extraction.iteration = done - 1
         extraction.iterate()
-        expected[done] = judge(TASK, extraction.policy(), 1)["return"]
-    assert len({tuple(returns) for returns in expected.values()}) == 4
-    judged = {part: figures[returned(part)] for part in (4, 2, 1)}
-    assert judged == {4: expected[1], 2: expected[2], 1: expected[4]}
+        if done != 3:
+            expected[done] = judge(TASK, extraction.policy(), 1)["return"]
+    assert expected[1] != expected[2] != expected[4]
+    assert {part: figures[returned(part)] for part in (4, 1)} == {4: expected[1], 1: expected[4]}
