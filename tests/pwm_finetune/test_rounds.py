@@ -117,7 +117,8 @@ class Rig:
             self.directory / "data", TaskInfo.of(get_task(TASK)), Bounds(1e9, True, 2)
         )
         command = (sys.executable, "-I", "-S", str(SCRIPT), str(self.directory / "plan.json"))
-        learner = LearnerSettings(command, "", (), (), False, 19, 60.0)
+        # Not at the lowest priority: on a busy machine it would hardly ever run.
+        learner = LearnerSettings(command, "", (), (), False, niceness=0, timeout=600.0)
         settings = replace(self.settings, **changes)
         return Rounds(
             settings, learner, state, self.data, self.node, self.verdicts.append, lambda: None
@@ -136,7 +137,7 @@ class Rig:
 
 def until(rounds: Rounds, *phases: Phase) -> None:
     """Step until a phase is reached."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while rounds.state.phase not in phases:
         assert time.monotonic() < deadline, rounds.state
         rounds.step()
