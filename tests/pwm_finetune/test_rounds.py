@@ -593,6 +593,20 @@ def test_a_round_does_not_wait_for_episodes_that_were_deleted(rig: Rig) -> None:
     rounds.close()
 
 
+def test_a_round_that_has_ended_leaves_its_models_and_no_checkpoints(
+    rig: Rig, watched: Rounds
+) -> None:
+    directory = watched.round.directory
+    for stage in ("world_model", "candidate"):
+        (directory / "run" / stage / "checkpoint.safetensors").touch()
+    assert (directory / "data").is_dir()
+    earn(watched, CANDIDATE, 501.0, 499.0)
+    assert watched.state.phase is Phase.GATHERING
+    left = {file.name for file in directory.rglob("*.safetensors")}
+    assert left == {"policy.safetensors", "world_model.safetensors"}
+    assert not (directory / "data").exists()
+
+
 def test_it_is_known_who_acts_without_having_shown_itself(rig: Rig, watched: Rounds) -> None:
     """Whoever ends the node is told."""
     assert watched.unproven == CANDIDATE

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -115,7 +114,7 @@ class Course:
         """
         state = self.state
         state.before = list(before)
-        shutil.rmtree(self.round.data, ignore_errors=True)
+        self.round.tidy()
         if state.candidate and state.candidate != state.bundle:
             with suppress(OSError):  # a policy node that starts anew may pick any bundle there
                 self.put(state.candidate).unlink(missing_ok=True)

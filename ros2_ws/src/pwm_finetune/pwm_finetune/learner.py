@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -18,6 +19,8 @@ ENDS_WITH_US = ("setpriv", "--pdeathsig", "TERM")
 """A learner does not outlive its node; it goes on where it stopped when the next one starts."""
 PATIENCE = ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0))
 """How a process is asked to end, and how many seconds it gets each time."""
+CHECKPOINTS = "run/*/checkpoint.safetensors"
+"""What a run goes on from when it was interrupted; most of what it writes."""
 METRICS = (
     ("world model", "run/world_model/metrics.jsonl"),
     ("policy", "run/candidate/metrics.jsonl"),
@@ -71,6 +74,13 @@ class Round:
     @property
     def data(self) -> Path:
         return self.directory / "data"
+
+    def tidy(self) -> None:
+        """Leave models and verdicts of a round that has ended, not its data and checkpoints."""
+        shutil.rmtree(self.data, ignore_errors=True)
+        for checkpoint in self.directory.glob(CHECKPOINTS):
+            with suppress(OSError):
+                checkpoint.unlink()
 
     @property
     def policy(self) -> Path:
