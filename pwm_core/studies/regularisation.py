@@ -131,7 +131,7 @@ class Regularisation:
             axis.set_xlabel(AGAINST[name])
             axis.set_ylabel("return")
             axis.set_xlim(left=0)
-            axis.set_ylim(bottom=0)
+            axis.set_ylim(0, 1.05 * axis.get_ylim()[1])
         axes[0].legend(fontsize=6)
         return {"return": figure}
 
