@@ -88,7 +88,14 @@ class HorizonBatch:
         )
 
     def draw(self, results: Sequence[Result]) -> Mapping[str, Figure]:
-        varied = [name for name in OTHER if len(values(results, name)) > 1] or list(OTHER)
+        varied = [name for name in OTHER if len(values(results, name)) > 1]
+        figures = {"curves": self._over_settings(results, varied)} if varied else {}
+        if estimate(results, returned(4)):
+            figures["computing"] = self._over_computing(selected(results, horizon=HORIZON))
+        return figures
+
+    def _over_settings(self, results: Sequence[Result], varied: Sequence[str]) -> Figure:
+        """Draw the figures over each of the settings that are ``varied``."""
         figure, axes = panels(3 * len(varied), 3)
         for row, over in enumerate(varied):
             for axis, (name, title) in zip(axes[3 * row :], FIGURES.items(), strict=False):
@@ -103,8 +110,7 @@ class HorizonBatch:
                 axis.set_ylim(bottom=0)
                 if axis.lines:
                     axis.legend(fontsize=8)
-        partly = selected(results, horizon=HORIZON) if estimate(results, returned(4)) else []
-        return {"curves": figure} | ({"computing": self._over_computing(partly)} if partly else {})
+        return figure
 
     def _over_computing(self, results: Sequence[Result]) -> Figure:
         """Draw what batches return at equal numbers of imagined decisions, and of seconds."""
