@@ -151,12 +151,13 @@ def test_a_worse_candidate_is_rolled_back_and_never_proposed_again(
 ) -> None:
     """Its gate was deceived; the node is killed and started again while it is watched."""
     plan = {"finetune": ["pass", "hang"], "export": [candidate(WORSE)]}
-    found = finetuning(plan, watch_episodes=3)
+    patient = {"watch_episodes": 3, "trial_lease": 600.0}
+    found = finetuning(plan, **patient)
     found.until(phase="watching")
     os.kill(found.process.pid, signal.SIGKILL)
     found.process.wait()
     found.forget()
-    again = finetuning(None, watch_episodes=3)
+    again = finetuning(None, **patient)
     again.until(candidate=f"{TASK}_round_0001")
     again.until(refused=1)
     until(lambda: acting(session) == TASK, "the policy before")
@@ -168,6 +169,24 @@ def test_a_worse_candidate_is_rolled_back_and_never_proposed_again(
     candidate_file = tmp_path / "online" / "round_0001" / "run" / "candidate"
     assert json.loads(line)["policy_sha256"] == sha256(candidate_file / "policy.safetensors")
     again.until(round=2)  # life goes on
+
+
+def test_a_candidate_that_nobody_watches_any_more_is_taken_back_by_the_policy_node(
+    finetuning, candidate, session, until, tmp_path
+) -> None:
+    """Though it balances: that was not found out. The node that watched it dies for good."""
+    plan = {"finetune": ["pass", "hang"], "export": [candidate(BALANCES)]}
+    found = finetuning(plan, watch_episodes=1000, trial_lease=3.0)
+    found.until(phase="watching")
+    until(lambda: acting(session) == f"{TASK}_round_0001", "the candidate")
+    os.kill(found.process.pid, signal.SIGKILL)
+    found.process.wait()
+    until(lambda: acting(session) == TASK, "the policy before")
+    found.forget()
+    again = finetuning(None, watch_episodes=1000, trial_lease=3.0)
+    again.until(refused=1)
+    again.told("rolled back")
+    assert not (tmp_path / "online" / "rejected.jsonl").exists()
 
 
 def test_a_learner_killed_in_the_middle_of_the_export_goes_on(

@@ -97,7 +97,7 @@ def test_noise_is_asked_for_again_before_it_ends_by_itself(
     node: PolicyNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr("pwm_finetune.explorer.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("pwm_finetune.lease.time.monotonic", lambda: now[0])
     found = explorer(node, 0.1)
     asked: list[float] = []
     for _ in range(100):

@@ -182,6 +182,21 @@ def test_a_good_candidate_becomes_what_the_next_round_goes_on_from(
     watched.close()
 
 
+def test_one_that_the_policy_node_took_back_meanwhile_is_not_rejected_for_ever(
+    rig: Rig, watched: Rounds
+) -> None:
+    """This process died in a trial, which then ended by itself: nothing was found out."""
+    watched.close()
+    rig.node.acting = TASK
+    again = rig.rounds()
+    again.step()
+    assert rig.said[-1] == "rolled back"
+    assert "nobody watched" in rig.verdicts[-1]["reason"]
+    until(again, Phase.GATHERING)
+    assert rig.node.acting == TASK
+    assert not (rig.directory / "rejected.jsonl").exists()
+
+
 def test_one_that_earns_less_than_the_policy_before_is_taken_back(
     rig: Rig, watched: Rounds
 ) -> None:

@@ -3,13 +3,11 @@
 
 from __future__ import annotations
 
-import time
-
-from pwm_finetune.policy_client import Call, PolicyClient
+from pwm_finetune.lease import Lease
+from pwm_finetune.policy_client import PolicyClient
 
 LEASE_SECONDS = 5.0
 """The noise ends by itself so long after it was last asked for: this process may have died."""
-RENEWAL_SECONDS = 1.0
 NONE = (0.0, 0)
 """No noise, and the seed of it."""
 
@@ -19,40 +17,22 @@ class Explorer:
 
     def __init__(self, policy_node: PolicyClient, levels: tuple[float, ...]) -> None:
         """``levels`` are deviations as fractions of the actions' range, used in turn."""
-        self._policy_node, self._levels = policy_node, levels
-        self._noise: tuple[float, int] | None = None
-        self._call: Call | None = None
-        self._asked = 0.0
+        self._levels = levels
+        self._noise = Lease(lambda noise: policy_node.explore(*noise, LEASE_SECONDS), NONE)
         self._disturbed = bool(levels)
 
     @property
     def calm(self) -> bool:
         """Whether the policy acts without noise of ours, as far as is known."""
-        return not self._levels or (self._answered() and self._noise == NONE)
+        return not self._levels or self._noise.over
 
     def want(self, exploring: bool, episode: int) -> None:
         """Ask for the noise of an episode, by its number, or for none; no two have the same."""
-        if not self._levels or not self._answered():
+        if not self._levels:
             return
         level = self._levels[episode % len(self._levels)]
-        noise = (level, episode) if exploring and level else NONE
-        due = noise != NONE and time.monotonic() - self._asked > RENEWAL_SECONDS
-        if noise != self._noise:
-            self._noise, self._disturbed, due = noise, True, True
-        if due:
-            self._asked = time.monotonic()
-            self._call = self._policy_node.explore(*noise, LEASE_SECONDS)
-
-    def _answered(self) -> bool:
-        """Whether nothing is on its way; what was not done is asked for again."""
-        if self._call is None:
-            return True
-        response = self._call.response()
-        if response is not None and all(result.successful for result in response.results):
-            self._call = None
-        elif response is not None or self._call.lost():
-            self._call = self._noise = None
-        return self._call is None
+        if self._noise.want((level, episode) if exploring and level else NONE):
+            self._disturbed = True
 
     def ended(self) -> bool:
         """Hear that an episode ended; return whether the policy acted as itself all through."""

@@ -35,6 +35,7 @@ from pwm_finetune.claim import claim
 from pwm_finetune.data import HELD_OUT, TRAINING, OnlineData
 from pwm_finetune.explorer import Explorer
 from pwm_finetune.learner import progress
+from pwm_finetune.lease import Lease
 from pwm_finetune.policy_client import Call, PolicyClient, provenance
 from pwm_finetune.recorder import Recorder
 from pwm_finetune.rounds import Rounds
@@ -83,6 +84,7 @@ class FinetuneNode(Node):
             self, settings.topics, settings.task, self._data, self._on_outcome
         )
         self._explorer = Explorer(self._policy_node, settings.exploration)
+        self._trial = Lease(self._try_out, "")
         self._create_services()
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(STEP_SECONDS, self._step, clock=steady)
@@ -98,9 +100,12 @@ class FinetuneNode(Node):
     def close(self) -> None:
         """End the learner and the noise; recorded episodes and the state are on disk."""
         if not self._ending and self._rounds.unproven:
+            lease = self._settings.trial_lease
+            left = f"in {lease:g} s {self._rounds.state.bundle} acts again unless you"
             self.get_logger().warning(
-                f"{self._rounds.unproven} acts and nobody watches it any more: start this node "
-                "again, which goes on, or roll back at the policy node"
+                f"{self._rounds.unproven} acts and nobody watches it any more: "
+                f"{left if lease else 'roll back at the policy node, or'} start this node again, "
+                "which goes on"
             )
         self._ending = True
         self._rounds.close()
@@ -161,6 +166,8 @@ class FinetuneNode(Node):
         self._recorder.recording = state.mode is Mode.RUNNING
         self._recorder.look()
         self._explore()
+        if self._settings.trial_lease:
+            self._trial.want(self._rounds.unproven)
         try:
             if self._lineage_holds():
                 self._rounds.step()
@@ -181,6 +188,11 @@ class FinetuneNode(Node):
         ours = self._checked and node.acting == state.bundle and not node.stopped
         known = len(state.before) >= self._settings.rounds.before
         self._explorer.want(gathering and ours and known, self._data.episodes)
+
+    def _try_out(self, candidate: str) -> Call:
+        """Ask that the policy before act again if this process dies while ``candidate`` acts."""
+        bundle, seconds = self._rounds.state.bundle, self._settings.trial_lease
+        return self._policy_node.try_out(candidate, bundle, seconds if candidate else 0.0)
 
     def _lineage_holds(self) -> bool:
         """Whether the running bundle comes from the world model that learning goes on from.

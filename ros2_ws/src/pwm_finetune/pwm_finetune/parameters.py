@@ -40,6 +40,8 @@ class Settings:
     rounds: RoundSettings
     exploration: tuple[float, ...]
     """Levels of noise; empty: none."""
+    trial_lease: float
+    """Seconds that a candidate may act unwatched; 0: for ever."""
     autostart: bool
 
 
@@ -205,6 +207,14 @@ def _declare_trial(node: Node) -> None:
     )
     _declare(
         node,
+        "trial_lease",
+        30.0,
+        "Seconds that a candidate may act without being watched: should this node die for good, "
+        "the policy node lets the policy before act again. 0: it does not.",
+        floating_point_range=[FloatingPointRange(from_value=0.0, to_value=86400.0)],
+    )
+    _declare(
+        node,
         "baseline_episodes",
         5,
         "Last whole episodes of the policy before, which its returns are held against.",
@@ -276,6 +286,7 @@ def read(node: Node) -> Settings:
             retries=get("retries"),
             blend_seconds=get("blend_seconds"),
         ),
+        trial_lease=get("trial_lease"),
         exploration=exploration_levels(
             get("exploration_noise"), get("episodes_per_round"), get("baseline_episodes")
         ),

@@ -96,11 +96,15 @@ class PolicyClient:
 
     def explore(self, noise: float, seed: int, seconds: float) -> Call:
         """Ask for noise on actions, a deviation as a fraction of their range, for ``seconds``."""
-        values = {
-            "exploration_noise": noise,
-            "exploration_seed": seed,
-            "exploration_timeout": seconds,
-        }
+        return self._set(
+            exploration_noise=noise, exploration_seed=seed, exploration_timeout=seconds
+        )
+
+    def try_out(self, policy: str, fallback: str, seconds: float) -> Call:
+        """Ask that ``fallback`` act again ``seconds`` from now if ``policy`` still acts then."""
+        return self._set(trial_policy=policy, trial_fallback=fallback, trial_timeout=seconds)
+
+    def _set(self, **values: float | str) -> Call:
         asked = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
         return Call(self._parameters, SetParameters.Request(parameters=asked))
 

@@ -49,6 +49,7 @@ from pwm_policy.registry import Acting, PolicyError
 from pwm_policy.services import PolicyServices
 from pwm_policy.slot import PolicySlot
 from pwm_policy.status import Status
+from pwm_policy.trial import Trial
 
 SWITCH_SECONDS = 0.0005
 """How long another thread may compute before the control loop has its turn; Python's is 5 ms."""
@@ -57,6 +58,8 @@ DRIVING = {
     *("exploration_noise", "exploration_seed", "exploration_timeout"),
 }
 """Parameters that act on a running loop."""
+ON_TRIAL = {"trial_policy", "trial_fallback", "trial_timeout"}
+"""Parameters of a policy that is tried out."""
 LONG_LANDING = 1.0
 """A node says how long the way to the safe action is if it takes so many seconds."""
 BY_HAND = (
@@ -109,6 +112,7 @@ class PolicyNode(LifecycleNode):
             after_tick=self._wait_for_tick,
         )
         self._watch = Fallback(self, self._slot, self._policies, self._status).watch
+        self._trial = Trial(self, self._slot, self._policies)
         self._health = Health(self, self._emergency_stop, self._statistics, self._watch)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
@@ -394,8 +398,10 @@ class PolicyNode(LifecycleNode):
         return SetParametersResult(successful=not reason, reason=reason)
 
     def _apply_parameters(self, changed: list[Parameter]) -> None:
-        """Let a running loop be driven as the parameters say from now on."""
+        """Let a running loop be driven, and a trial go on, as the parameters say from now on."""
         names, loop = {parameter.name for parameter in changed}, self._loop
+        if names & ON_TRIAL:
+            self._trial.renew()
         if loop is None or not names & DRIVING:
             return
         if "trigger" in names:

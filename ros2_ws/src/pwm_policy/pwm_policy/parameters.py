@@ -101,6 +101,7 @@ def declare(node: Node) -> None:
         "alone. Read by `configure`.",
     )
     _declare_exploration(node)
+    _declare_trial(node)
     _declare_following(node)
     _declare_joint_names(node)
     _declare_outputs(node)
@@ -152,6 +153,30 @@ def _declare_exploration(node: Node) -> None:
         "Seconds after which the noise ends unless exploration_noise or this is set again: what "
         "asked for it may be gone. 0: it stays.",
         floating_point_range=[FloatingPointRange(from_value=0.0, to_value=3600.0)],
+    )
+
+
+def _declare_trial(node: Node) -> None:
+    """Declare what becomes of a policy that is tried out when nobody watches it any more."""
+    _declare(
+        node,
+        "trial_policy",
+        "",
+        "Policy on trial: while it acts, trial_timeout has to be set again and again. Empty: none.",
+    )
+    _declare(
+        node,
+        "trial_fallback",
+        "",
+        "Policy that acts again when the trial's time is over; it has to be loaded.",
+    )
+    _declare(
+        node,
+        "trial_timeout",
+        0.0,
+        "Seconds after which trial_fallback acts again unless one of these three is set again: "
+        "what watched the trial may be gone. 0: it stays.",
+        floating_point_range=[FloatingPointRange(from_value=0.0, to_value=86400.0)],
     )
 
 

@@ -196,6 +196,13 @@ class PolicyServices:
         self.counts["swaps"] += 1
         return previous
 
+    def take_back(self, fallback: str, reason: str) -> None:
+        """Let ``fallback`` act again, and say why; ``PolicyError`` when it cannot."""
+        self.swap(fallback, 0.0, time.monotonic())
+        said = f"{reason}: {fallback} acts again"
+        self._node.get_logger().warning(said)
+        self._announce(said)
+
     def _on_rollback(
         self, request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:

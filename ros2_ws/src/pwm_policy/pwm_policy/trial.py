@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A policy on trial acts only as long as somebody says that it is watched."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+
+from pwm_policy.registry import PolicyError
+from pwm_policy.services import PolicyServices
+from pwm_policy.slot import PolicySlot
+
+LOOK_SECONDS = 0.2
+RETRY_SECONDS = 5.0
+"""A policy that could not be taken back is tried to be so again after this."""
+
+
+class Trial:
+    """Ends the trial of ``trial_policy`` when ``trial_timeout`` was not set again in time.
+
+    Whoever lets a candidate act may die, or its machine be cut off: then ``trial_fallback`` acts
+    again. A policy that is not on trial is left alone.
+    """
+
+    def __init__(self, node: Node, slot: PolicySlot, services: PolicyServices) -> None:
+        self._node, self._slot, self._services = node, slot, services
+        self._until = math.inf
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        node.create_timer(LOOK_SECONDS, self.look, clock=steady)
+
+    def renew(self) -> None:
+        """Count anew: one of the parameters was set."""
+        seconds = float(self._node.get_parameter("trial_timeout").value)
+        self._until = time.monotonic() + seconds if seconds else math.inf
+
+    def look(self) -> None:
+        """Let the fallback act again once nobody has watched the candidate for too long."""
+        if time.monotonic() < self._until:
+            return
+        name = self._node.get_parameter("trial_policy").value
+        active = self._slot.active
+        if active is None or active.name != name:
+            self._until = math.inf
+            return
+        fallback = self._node.get_parameter("trial_fallback").value
+        try:
+            self._services.take_back(fallback, f"{name} is on trial and nobody watches it")
+        except PolicyError as error:
+            self._until = time.monotonic() + RETRY_SECONDS
+            self._node.get_logger().error(
+                f"{name} is on trial, nobody watches it, and {fallback} cannot act again: {error}"
+            )

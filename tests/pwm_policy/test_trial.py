@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pwm_policy.registry import PolicyError
+from pwm_policy.trial import RETRY_SECONDS, Trial
+
+
+class Node:
+    """Parameters, a clock and what was logged."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {
+            "trial_policy": "candidate",
+            "trial_fallback": "before",
+            "trial_timeout": 3.0,
+        }
+        self.errors: list[str] = []
+        self.acting, self.loaded = "candidate", {"before", "candidate"}
+        self.said: list[str] = []
+
+    def get_parameter(self, name: str) -> Any:
+        return SimpleNamespace(value=self.values[name])
+
+    def create_timer(self, *_: Any, **__: Any) -> None: ...
+
+    def get_logger(self) -> Any:
+        return SimpleNamespace(error=self.errors.append)
+
+    @property
+    def active(self) -> Any:
+        return SimpleNamespace(name=self.acting) if self.acting else None
+
+    def take_back(self, fallback: str, reason: str) -> None:
+        if fallback not in self.loaded:
+            raise PolicyError(f"unknown policy {fallback!r}")
+        self.acting = fallback
+        self.said.append(reason)
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    found = [100.0]
+    monkeypatch.setattr("pwm_policy.trial.time.monotonic", lambda: found[0])
+    return found
+
+
+@pytest.fixture
+def node() -> Node:
+    return Node()
+
+
+@pytest.fixture
+def trial(node: Any, now: list[float]) -> Trial:
+    found = Trial(node, node, node)
+    found.renew()
+    return found
+
+
+def test_a_candidate_that_nobody_watches_is_taken_back(
+    trial: Trial, node: Node, now: list[float]
+) -> None:
+    now[0] += 2.9
+    trial.look()
+    assert node.acting == "candidate"
+    now[0] += 0.2
+    trial.look()
+    assert node.acting == "before"
+    assert node.said == ["candidate is on trial and nobody watches it"]
+
+
+def test_one_that_is_watched_acts_on(trial: Trial, node: Node, now: list[float]) -> None:
+    for _ in range(10):
+        now[0] += 2.0
+        trial.renew()
+        trial.look()
+    assert node.acting == "candidate"
+
+
+@pytest.mark.parametrize(
+    "ended", [{"trial_timeout": 0.0}, {"trial_policy": "", "trial_timeout": 1}]
+)
+def test_one_whose_trial_has_ended_stays(
+    trial: Trial, node: Node, now: list[float], ended: dict[str, Any]
+) -> None:
+    node.values |= ended
+    trial.renew()
+    now[0] += 1000.0
+    trial.look()
+    assert node.acting == "candidate"
+
+
+@pytest.mark.parametrize("acting", ["another", ""])
+def test_a_policy_that_is_not_on_trial_is_left_alone(
+    trial: Trial, node: Node, now: list[float], acting: str
+) -> None:
+    node.acting = acting
+    now[0] += 1000.0
+    trial.look()
+    node.acting = "candidate"  # by hand, later
+    trial.look()
+    assert node.acting == "candidate"
+
+
+def test_what_cannot_be_taken_back_is_said_and_tried_again(
+    trial: Trial, node: Node, now: list[float]
+) -> None:
+    node.loaded.remove("before")
+    now[0] += 4.0
+    trial.look()
+    trial.look()
+    assert len(node.errors) == 1
+    assert "before cannot act again: unknown policy 'before'" in node.errors[0]
+    node.loaded.add("before")
+    now[0] += RETRY_SECONDS
+    trial.look()
+    assert node.acting == "before"
