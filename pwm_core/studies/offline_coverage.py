@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock
 from matplotlib.figure import Figure
 
@@ -50,6 +51,9 @@ class OfflineCoverage:
     """Imagined rollouts per update."""
     episodes: int = 10
     """Real episodes of each policy."""
+    one_pool: bool = False
+    """Whether all seeds choose from the same episodes, in an order of their own, since planned ones
+    are dear; else each has episodes of its own."""
 
     def settings(self) -> Sequence[Setting]:
         return [
@@ -77,21 +81,29 @@ class OfflineCoverage:
     def _gather(self, behaviours: Sequence[Behaviour], share: int, seed: int, data: Path) -> None:
         """Write ``share`` episodes of each of ``behaviours`` to ``data``, which take turns.
 
-        All are called alike, so that the same number is held out of as many episodes. Cells of one
-        seed share what they collect: the first ones do it, and others add to it.
+        All are called alike, so that the same number is held out of as many episodes. Cells that
+        choose from the same pool share what they collect: the first ones do it, others add to it.
         """
         played = []
+        whose = 0 if self.one_pool else seed
+        size = max(self.amounts) // len(behaviours) if self.one_pool else share
         for behaviour in behaviours:
-            shared = data.parents[1] / f"collected,{behaviour.name},seed={seed}"
+            shared = data.parents[1] / f"collected,{behaviour.name},seed={whose}"
             with FileLock(f"{shared}.lock"):
-                collect(plan([self.task], [(behaviour, share)], seed), shared, workers=1)
+                collect(plan([self.task], [(behaviour, size)], whose), shared, workers=1)
                 pool = Dataset(shared)
-                played.append([pool.trajectory(episode) for episode in pool.episodes[:share]])
+                chosen = self._chosen(size, share, seed)
+                played.append([pool.trajectory(pool.episodes[int(i)]) for i in chosen])
         turns = [episode for turn in zip(*played, strict=True) for episode in turn]
         found = [replace(e, behaviour="gathered", seed=i) for i, e in enumerate(turns)]
         writer = DatasetWriter(data, pool.tasks.values())
         if missing := found[len(writer.episodes) :]:
             writer.extend(missing)
+
+    def _chosen(self, size: int, share: int, seed: int) -> np.ndarray:
+        """Return which ``share`` of a pool's first ``size`` episodes a seed's cells have."""
+        order = np.random.default_rng(seed).permutation(size) if self.one_pool else np.arange(size)
+        return order[:share]
 
     def draw(self, results: Sequence[Result]) -> Mapping[str, Figure]:
         figure, (returns, errors) = panels(2, 2)
@@ -125,6 +137,9 @@ TOPIC = Topic(
     ),
     {
         "quick": OfflineCoverage(),
+        "medium": OfflineCoverage(
+            amounts=(99, 999), model=SIZES["tiny"], updates=2000, iterations=300, one_pool=True
+        ),
         "full": OfflineCoverage(
             amounts=(12, 48, 99, 300, 999),
             model=SIZES["tiny"],

@@ -172,6 +172,7 @@ TOPIC = Topic(
     (Column("at_half", "return after half the decisions"), Column("return", "return after all")),
     {
         "quick": OnlineWorldModel(),
+        "medium": OnlineWorldModel(rounds=12, each=5, updates=500, iterations=150),
         "full": OnlineWorldModel(
             tasks=("cartpole-swingup", "pendulum-swingup", "reacher-easy", "cheetah-run"),
             rounds=30,

@@ -110,7 +110,10 @@ def _cost(results: Sequence[Result]) -> str:
     if len(busy) < len(results) or not loads:
         return by_clock
     used = f"{clock(sum(busy))} (min:s) of processor time"
-    return f"{used}, {by_clock}, at a load average of {min(loads):.1f} to {max(loads):.1f}"
+    resumed = sum(result.resumed for result in results)
+    rest = f"; {resumed} of them found work of an earlier run, whose time is not in this"
+    load = f"at a load average of {min(loads):.1f} to {max(loads):.1f}"
+    return f"{used}, {by_clock}, {load}{rest if resumed else ''}"
 
 
 def _short(revision: str) -> str:

@@ -33,6 +33,11 @@ OTHERS: tuple[Choice, ...] = (
     ("layernorm", 8, 1.0),
     ("spectral", 8, 1.0),
 )
+SOME: tuple[Choice, ...] = (
+    *OTHERS,
+    *(("simnorm", 8, t) for t in (0.25, 0.5, 1.0, 2.0, 4.0)),
+    *(("simnorm", g, 1.0) for g in (4, 16, 32)),
+)
 MANY: tuple[Choice, ...] = (
     *OTHERS,
     *(("simnorm", g, t) for g in (4, 8, 16, 32) for t in (0.25, 0.5, 1.0, 2.0, 4.0)),
@@ -49,13 +54,7 @@ class Regularisation:
     """World models that differ in the last layer of encoder and dynamics only."""
 
     task: str = "cartpole-swingup"
-    choices: tuple[Choice, ...] = (
-        ("simnorm", 8, 1.0),
-        *OTHERS,
-        ("simnorm", 32, 1.0),
-        ("simnorm", 4, 1.0),
-        ("simnorm", 8, 0.5),
-    )
+    choices: tuple[Choice, ...] = SOME
     model: WorldModelConfig = SMALL
     """All else of the world model."""
     updates: int = 500
@@ -190,6 +189,9 @@ TOPIC = Topic(
     ),
     {
         "quick": Regularisation(),
+        "medium": Regularisation(
+            task="cheetah-run", model=SIZES["tiny"], updates=2000, iterations=300
+        ),
         "full": Regularisation(
             choices=MANY,
             model=SIZES["tiny"],

@@ -56,6 +56,7 @@ class Job:
     def run(self) -> None:
         """Measure the cell and write its result; leave the traceback of a failure, and raise it."""
         folder = self.out / "work" / self.cell.name
+        resumed = folder.is_dir() and any(folder.iterdir())
         folder.mkdir(parents=True, exist_ok=True)
         begin, processor_begin = time.monotonic(), _processor_seconds()
         try:
@@ -73,6 +74,7 @@ class Job:
             processor(),
             _processor_seconds() - processor_begin,
             os.getloadavg()[0],
+            resumed,
         )
         write_atomically(self.result_file, json.dumps(result.to_json(), indent=1))
         self.failure_file.unlink(missing_ok=True)

@@ -64,6 +64,9 @@ class Result:
     load: float | None = None
     """The machine's load average over the cell's last minute. Cells measured before these two were
     kept have neither."""
+    resumed: bool = False
+    """Whether models, policies or data of an earlier run of the cell were there and may have been
+    used again: times are then of the rest only."""
 
     @property
     def cell(self) -> Cell:

@@ -164,6 +164,23 @@ def test_as_many_episodes_are_held_out_whatever_behaviours_they_are_of(
     assert of_noise == [e.checksum for e in pool]
 
 
+def test_seeds_of_one_pool_choose_episodes_of_it_in_orders_of_their_own(tmp_path: Path) -> None:
+    study = OfflineCoverage(amounts=(2, 4), one_pool=True)
+    gathered = {}
+    for seed in (0, 1):
+        for share in study.amounts:
+            data = tmp_path / f"{seed},{share}" / "data"
+            study._gather(QUALITIES["random"], share, seed, data)
+            gathered[seed, share] = [e.checksum for e in Dataset(data).episodes]
+    assert [path.name for path in tmp_path.glob("collected*") if path.is_dir()] == [
+        "collected,correlated,seed=0"
+    ]
+    assert gathered[0, 4] != gathered[1, 4]
+    assert sorted(gathered[0, 4]) == sorted(gathered[1, 4])
+    for seed in (0, 1):
+        assert gathered[seed, 2] == gathered[seed, 4][:2]
+
+
 def test_a_shared_policy_of_another_world_model_is_refused(
     tmp_path: Path, tiny_data: Path, tiny_world_model: Path
 ) -> None:

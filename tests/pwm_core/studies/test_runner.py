@@ -41,6 +41,7 @@ def test_every_cell_runs_once_however_often_the_study_is_started(
         "size=2,seed=1": 1,
     }
     assert [r.figures for r in again.results] == [r.figures for r in outcome.results]
+    assert [r.resumed for r in again.results] == [False, False, True, False]
 
 
 def test_only_the_cells_that_are_named_run(tmp_path: Path, counting: ModuleType) -> None:
