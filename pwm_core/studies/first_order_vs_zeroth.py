@@ -205,6 +205,9 @@ TOPIC = Topic(
     ),
     {
         "quick": FirstOrderVsZeroth(),
+        "medium": FirstOrderVsZeroth(
+            extractors=(FIRST_ORDER, SCORE, PROXIMAL), iterations=600, planner_episodes=2
+        ),
         "full": FirstOrderVsZeroth(
             tasks=("cartpole-swingup", "cartpole-balance"),
             extractors=(FIRST_ORDER, SCORE, PROXIMAL),

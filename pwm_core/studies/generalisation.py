@@ -211,6 +211,12 @@ TOPIC = Topic(
     ),
     {
         "quick": Generalisation(),
+        "medium": Generalisation(
+            ways=((NOTHING, 0), (WHOLE, 6), (EMBEDDING, 45), (WHOLE, 45), (NEW, 45)),
+            updates=1000,
+            new_updates=3000,
+            iterations=400,
+        ),
         "full": Generalisation(
             newcomers=(
                 *Generalisation().newcomers,
