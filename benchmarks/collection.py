@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sampling MPC by ``mujoco.rollout`` and episodes side by side, against plain loops in Python.
 
-With ``--threads 2`` ``mujoco.rollout`` simulates plans on so many threads.
+With ``--threads 2`` ``mujoco.rollout`` simulates plans on so many threads. Where the task's planner
+makes several simulator steps as one, that is a row of its own: its plans are not quite the same.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pwm_core.tasks.task import STATE
 
 TASKS = ("cartpole-swingup", "cheetah-run", "walker-walk")
 REFERENCE, PLANNER, PHYSICS = "environments in Python", "mujoco.rollout", "mj_step alone"
+COARSE = "mujoco.rollout, {} steps as one"
 ONE_BY_ONE, SIDE_BY_SIDE = "one episode after the other", "side by side (pwm eval)"
 EVALUATED = 10
 """Episodes of an evaluation, the default of ``pwm eval``."""
@@ -43,11 +45,15 @@ def plannings(task: str) -> dict[str, Callable[[], np.ndarray]]:
     def planning(dynamics: TrueDynamics) -> Callable[[], np.ndarray]:
         return lambda: planner.improve(dynamics, state, plan, np.random.default_rng(0))
 
-    assert described.make_dynamics is not None
-    return {
+    make, threads = described.make_dynamics, torch.get_num_threads()
+    assert make is not None
+    ways = {
         REFERENCE: planning(SteppedDynamics(environments, 1)),
-        PLANNER: planning(described.make_dynamics(environments, torch.get_num_threads())),
+        PLANNER: planning(make(environments, threads)),
     }
+    if (times := planner.coarseness) > 1:
+        ways[COARSE.format(times)] = planning(make(environments, threads, times))
+    return ways
 
 
 def physics(task: str) -> Callable[[], None]:

@@ -111,13 +111,14 @@ def _make_dynamics(
     make_single: Callable[[int], SingleEnvironment],
     environments: Sequence[SingleEnvironment],
     threads: int,
+    coarseness: int = 1,
 ) -> SteppedDynamics:
     """Plan on worlds of their own, whose state is all that an episode draws.
 
     Restoring a state renews the places of bodies, which are one simulator step old in Gymnasium's
     rewards: the environments themselves would pay less for the step after.
     """
-    return SteppedDynamics([make_single(0) for _ in environments], threads)
+    return SteppedDynamics([make_single(0) for _ in environments], threads, coarseness)
 
 
 def _task(

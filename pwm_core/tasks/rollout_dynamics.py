@@ -38,7 +38,7 @@ class Body(Protocol):
 
 
 class RolloutDynamics:
-    """The true dynamics of a few environments of one body.
+    """The true dynamics of a few environments of one body, or coarser ones.
 
     MuJoCo's sensors of a row belong to the state before that row's step, so the sensors of a state
     are read one simulator step later, and every plan is simulated one simulator step further.
@@ -50,15 +50,23 @@ class RolloutDynamics:
         reward: Reward,
         environments: Sequence[SingleEnvironment],
         threads: int,
+        coarseness: int = 1,
     ) -> None:
         model = body.compile()
+        steps = round(body.simulator_step / model.opt.timestep)
+        if steps % coarseness:
+            raise ValueError(
+                f"{steps} steps of {model.opt.timestep:g} s cannot be simulated {coarseness} at a "
+                "time: the coarseness must divide their number"
+            )
+        model.opt.timestep *= coarseness
         self._environments = environments
         self._models = [copy.copy(model) for _ in environments]
         self._data = [mujoco.MjData(model) for _ in range(threads)]
         self._pool = rollout.Rollout(nthread=threads if threads > 1 else 0)
         self._action, self._reward = body.action, reward
         self._repeats = environments[0].substeps
-        self._per_repeat = round(body.simulator_step / model.opt.timestep)
+        self._per_repeat = steps // coarseness
 
     def rollout(self, state: np.ndarray, action: np.ndarray) -> np.ndarray:
         """Return rewards ``[E, N, T]`` of decisions ``[E, N, T, A]`` from states ``[E, S]``."""

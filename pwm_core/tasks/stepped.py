@@ -17,7 +17,11 @@ class SteppedDynamics:
     what ``restore`` sets and what its episode drew.
     """
 
-    def __init__(self, environments: Sequence[SingleEnvironment], threads: int) -> None:
+    def __init__(
+        self, environments: Sequence[SingleEnvironment], threads: int, coarseness: int = 1
+    ) -> None:
+        if coarseness != 1:
+            raise ValueError(f"environments make their own steps, not {coarseness} at a time")
         self._environments = environments
 
     def rollout(self, state: np.ndarray, action: np.ndarray) -> np.ndarray:

@@ -101,6 +101,21 @@ class TrueDynamics(Protocol):
         ...
 
 
+class MakeDynamics(Protocol):
+    """How a task makes its true dynamics."""
+
+    def __call__(
+        self, environments: Sequence[SingleEnvironment], threads: int, coarseness: int = 1
+    ) -> TrueDynamics:
+        """Return the dynamics of ``environments``, simulated on so many ``threads``.
+
+        ``coarseness`` simulator steps are made as one that is as long as they are: that much
+        faster, and no longer exact. ``ValueError`` where the simulator's steps of a decision cannot
+        be put together so.
+        """
+        ...
+
+
 class Expert(Protocol):
     """A controller written by hand for one task; it has no memory."""
 
@@ -131,7 +146,7 @@ class Task:
     """``make_single(seed)``: one environment."""
     make_vector: Callable[[int, int], VectorEnvironment]
     """``make_vector(n, seed)``: many environments."""
-    make_dynamics: Callable[[Sequence[SingleEnvironment], int], TrueDynamics] | None = None
+    make_dynamics: MakeDynamics | None = None
     """``make_dynamics(environments, threads)``: the true dynamics of these, for planning."""
     episodic: bool = False
     """Whether an episode can end in a terminal state before ``episode_steps``."""

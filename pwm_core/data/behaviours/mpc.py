@@ -41,7 +41,7 @@ class SamplingMpc:
         rng = np.random.default_rng(seed)
         environments = [task.make_single(seed + i) for i in range(episodes)]
         first = np.stack([e.reset(seed=seed + i)[0] for i, e in enumerate(environments)])
-        dynamics = task.make_dynamics(environments, 1)
+        dynamics = task.make_dynamics(environments, 1, planner.coarseness)
         record = Recorder(task, first)
         plan = np.zeros((episodes, planner.horizon, task.action.size))
         disturbance = exploration(rng, task, episodes, self.noise)

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MPPI over spline knots: improve a plan by sampling others on the true dynamics."""
+"""MPPI over spline knots: improve a plan by sampling others on the true dynamics.
+
+Plans may be judged by longer simulator steps than the robot's, as MuJoCo MPC does (Howell et al.,
+2022, arXiv 2212.00541).
+"""
 
 from __future__ import annotations
 
@@ -34,6 +38,8 @@ class Planner:
     waves: int = 0
     """How many of the candidates are waves of one random period each: a body with weak motors is
     swung up in its own rhythm."""
+    coarseness: int = 1
+    """Simulator steps that are made as one while plans are judged; what is executed is exact."""
 
     @classmethod
     def of(cls, task: Task) -> Planner:

@@ -121,6 +121,18 @@ def test_sampling_mpc_is_deterministic_and_keeps_the_pole_up() -> None:
     assert SamplingMpc(noise=0.2).name == "mpc-0.2"
 
 
+def test_only_plans_are_judged_by_longer_steps_episodes_are_exact() -> None:
+    task = dataclasses.replace(get_task("walker-stand"), episode_steps=6)
+    planner = Planner(horizon=5, samples=8, replan_every=2)
+    coarse = dataclasses.replace(planner, coarseness=5)
+    (exact,), (episode,) = (SamplingMpc(0.0, p).collect(task, 1, 3) for p in (planner, coarse))
+    assert not np.array_equal(episode.action, exact.action)
+    environment = task.make_single(3)
+    environment.reset(seed=3)
+    for action, reward in zip(episode.action, episode.reward, strict=True):
+        assert environment.step(action)[1] == pytest.approx(reward, rel=1e-5)
+
+
 class NoRewardInSight:
     def rollout(self, state: np.ndarray, action: np.ndarray) -> np.ndarray:
         return np.zeros(action.shape[:3])

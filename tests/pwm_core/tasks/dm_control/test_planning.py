@@ -98,6 +98,32 @@ def test_threads_change_nothing(name: str) -> None:
     np.testing.assert_array_equal(one, two)
 
 
+def test_coarser_dynamics_rank_plans_alike_the_finer_the_better() -> None:
+    task, rng = get_task("walker-walk"), np.random.default_rng(4)
+    (environment,) = environments = worlds(task, 1)
+    step = environment.model.opt.timestep
+    plans = rng.uniform(-1, 1, (1, 60, 5, task.action.size))
+    assert task.make_dynamics is not None
+    exact, fine, coarse = (
+        task.make_dynamics(environments, 1, times).rollout(states(environments), plans)[0].sum(-1)
+        for times in (1, 2, 10)
+    )
+    assert np.ptp(exact) > 0.5, "plans that all earn the same show nothing"
+    assert 0 < np.abs(fine - exact).mean() < np.abs(coarse - exact).mean()
+    assert np.corrcoef(fine, exact)[0, 1] > 0.9
+    assert environment.model.opt.timestep == step
+
+
+def test_steps_that_cannot_be_put_together_are_refused() -> None:
+    task = get_task("walker-walk")
+    environments = worlds(task, 1)
+    assert task.make_dynamics is not None
+    with pytest.raises(ValueError, match=r"10 steps of 0\.0025 s .* 3 at a time"):
+        task.make_dynamics(environments, 1, 3)
+    with pytest.raises(ValueError, match="make their own steps, not 2 at a time"):
+        SteppedDynamics(environments, 1, 2)
+
+
 @pytest.mark.parametrize("name", ["reacher-easy", "finger-turn-easy", "fish-swim"])
 def test_every_environment_keeps_its_own_target(name: str) -> None:
     """The same physics state earns by where each episode's target is, also after a reset."""
