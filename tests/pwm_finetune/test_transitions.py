@@ -175,6 +175,27 @@ def test_a_command_is_held_no_longer_and_never_into_the_next_episode() -> None:
     assert len(heard.outcomes) == 2
 
 
+@pytest.mark.parametrize("joins", ["a running robot", "a simulator that started anew"])
+def test_a_command_from_before_the_first_observation_does_not_end_holding(joins: str) -> None:
+    """The node hears the last commands before it, and not what they answer."""
+    heard = Heard()
+    if joins != "a running robot":
+        heard.all(episodes(1, 40, first=5000))
+        heard.pairing.cut("started anew")
+    heard.hear([sent(5), sent(6)])
+    heard.all(never_sent(episodes(3, 40, first=7), *range(10, 130, 5)))
+    assert heard.lengths[-3:] == [40, 40, 40]
+    assert len(heard.outcomes) == (3 if joins == "a running robot" else 4)
+    assert "no command for an observation" not in heard.pairing.gaps
+
+
+def test_observations_may_count_from_zero() -> None:
+    heard = Heard().all(never_sent(episodes(3, 40, first=0), *range(5, 120, 5)))
+    assert heard.lengths == [40, 40, 40]
+    assert len(heard.outcomes) == 3
+    assert not heard.pairing.gaps
+
+
 def test_the_safe_action_is_held_too() -> None:
     messages = episodes(1, 40)
     messages[answers(messages, 10)] = sent(10, safe=True)

@@ -83,6 +83,10 @@ class Commands:
         """Return what answered observation ``step``, the first not decided on, and forget it."""
         return self._answers.pop(step, None)
 
+    def forget_before(self, step: int) -> None:
+        """Forget what answered observations before ``step``."""
+        self._answers = {s: answers for s, answers in self._answers.items() if s >= step}
+
     def nothing_since(self, answers: Answers) -> bool:
         """Whether the policy node sent nothing between these answers and the next ones heard of."""
         following = self._answers.get(min(self._answers, default=-1))

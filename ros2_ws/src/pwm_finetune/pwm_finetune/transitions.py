@@ -141,20 +141,26 @@ class Pairing:
         self._observed: dict[int, Observed] = {}
         self._commands = Commands()
         self._next = 0
-        self._newest = 0
+        self._newest: int | None = None
         self._episode = _Episode(-1, -1)
 
     def observe(self, observed: Observed) -> None:
         """Take an observation; a repeated one is ignored."""
-        if self._newest and not -SETTLING <= observed.step - self._newest <= LEAP:
+        newest = self._newest
+        if newest is not None and not -SETTLING <= observed.step - newest <= LEAP:
             self.cut("the observations started anew")
         if observed.step < self._next or observed.step in self._observed:
             return
-        if not self._newest:
-            self._next = observed.step
+        if self._newest is None:
+            self._begin(observed.step)
         self._observed[observed.step] = observed
-        self._newest = max(self._newest, observed.step)
+        self._newest = max(observed.step, self._newest or 0)
         self._settle(self._newest - SETTLING)
+
+    def _begin(self, step: int) -> None:
+        """Begin with observation ``step``; what answered earlier ones counts nowhere."""
+        self._next = step
+        self._commands.forget_before(step)
 
     def send(self, sent: Sent) -> None:
         """Take a command."""
@@ -165,7 +171,8 @@ class Pairing:
 
     def flush(self) -> None:
         """Decide on all that can be: nothing more will come for it."""
-        self._settle(self._newest)
+        if self._newest is not None:
+            self._settle(self._newest)
 
     def cut(self, reason: str) -> None:
         """Begin anew: what was heard so far and what comes do not belong together."""
@@ -174,7 +181,7 @@ class Pairing:
         self.gaps[reason] += 1
         self._observed.clear()
         self._commands.clear()
-        self._newest = self._next = 0
+        self._next, self._newest = 0, None
         self._episode = _Episode(-1, self._episode.number)
 
     def _settle(self, until: int) -> None:
