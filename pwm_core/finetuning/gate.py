@@ -145,13 +145,16 @@ def recorded_rewards(
 ) -> Verdict:
     """What the robot recorded is the task's reward, as far as the offline data can tell.
 
-    ``online`` is all that was recorded: what trains does the harm.
+    ``online`` is all that was recorded: what trains does the harm. It is refused where the offline
+    data can tell nothing.
     """
     found = agreement(old, online, offline, seed)
     meaning = (
         f"squared difference from what the old model expects, where the offline data lies near: "
         f"{found.known} of {found.decisions} decisions"
     )
+    if math.isnan(found.error):
+        meaning += "; nothing vouches for them: record nearer to the offline data, or add to that"
     return Verdict("recorded rewards", found.error, "at most", config.recorded_rewards, meaning)
 
 

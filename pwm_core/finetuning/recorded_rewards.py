@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,13 +11,13 @@ import torch
 from torch import Tensor
 
 from pwm_core.data.dataset import Dataset
-from pwm_core.extraction.starts import StartRows
 from pwm_core.model.store import TrainedWorldModel
 
 REFERENCE = 4000
-"""Decisions of the old data, at most, that say where it knows the rewards."""
+"""Decisions of the old data, at most, that say where it knows the rewards; as many others tell
+how near to these it is itself."""
 NEAR = 0.9
-"""A decision is known when it is as near to the old data as this share of that data itself."""
+"""A decision is known when it is as near to the reference as this share of those others."""
 TOGETHER = 1000
 """Decisions whose distances are computed at once."""
 
@@ -26,7 +27,8 @@ class Agreement:
     """How recorded rewards agree with the old model's where the old data lies near."""
 
     error: float
-    """Mean squared difference / variance of the old data's rewards; 0 where nothing is known."""
+    """Mean squared difference / variance of the old data's rewards; not a number where nothing can
+    be said: nothing is known, or the old rewards are all the same."""
     known: int
     """Decisions that the old data lies near to."""
     decisions: int
@@ -60,12 +62,12 @@ def agreement(old: TrainedWorldModel, online: Dataset, offline: Dataset, seed: i
     A reward of ``online`` that is wrong where ``offline`` has been near shows; a wrong reward of
     states and actions that only ``online`` has does not.
     """
-    starts, rng = StartRows(offline.episodes), np.random.default_rng(seed)
-    reference, others = (_Decisions.of(offline, starts.draw(rng, REFERENCE)) for _ in range(2))
-    every = [
-        np.arange(episode.start, episode.start + episode.length) for episode in online.episodes
-    ]
-    recorded = _Decisions.of(online, np.concatenate(every))
+    rows = np.random.default_rng(seed).permutation(_decided(offline))
+    half = len(rows) // 2  # apart: a decision is no measure of how near others are to itself
+    reference, others = (
+        _Decisions.of(offline, some[:REFERENCE]) for some in (rows[:half], rows[half:])
+    )
+    recorded = _Decisions.of(online, _decided(online))
     model = old.model
     normal = model.observation_mean[0], model.observation_scale[0]
     near = reference.places(*normal)
@@ -76,8 +78,14 @@ def agreement(old: TrainedWorldModel, online: Dataset, offline: Dataset, seed: i
     expected = model.reward(z, recorded.action, model.embedding(task))
     difference = (expected - recorded.reward)[known].square()
     variance = others.reward.var()
-    error = float(difference.mean() / variance) if known.any() and variance > 0 else 0.0
+    error = float(difference.mean() / variance) if known.any() and variance > 0 else math.nan
     return Agreement(error, int(known.sum()), len(recorded.reward))
+
+
+def _decided(dataset: Dataset) -> np.ndarray:
+    """Return the rows at which something was decided: all but the last of each episode."""
+    episodes = dataset.episodes
+    return np.concatenate([np.arange(e.start, e.start + e.length) for e in episodes])
 
 
 def _nearest(places: Tensor, near: Tensor) -> Tensor:

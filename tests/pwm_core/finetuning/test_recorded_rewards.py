@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from copy import copy
 from pathlib import Path
@@ -8,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pwm_core.data.dataset import Dataset
+from pwm_core.data.dataset import Dataset, Episode
 from pwm_core.extraction.store import TrainedPolicy
-from pwm_core.finetuning.inputs import of_policy, single_task
+from pwm_core.finetuning.config import GateConfig
+from pwm_core.finetuning.gate import recorded_rewards
+from pwm_core.finetuning.inputs import of_policy, single_task, view
 from pwm_core.finetuning.recorded_rewards import Agreement, agreement
 from pwm_core.model.store import TrainedWorldModel
 
@@ -27,6 +30,13 @@ def changed(data: Dataset, name: str, change: Callable[[np.ndarray], np.ndarray]
     other = copy(data)
     setattr(other, name, change(np.array(getattr(data, name))).astype(np.float32))
     return other
+
+
+def inside(episode: Episode, array: np.ndarray) -> np.ndarray:
+    """Say of each row of ``array`` whether it is of ``episode``."""
+    rows = np.arange(len(array))
+    found = (rows >= episode.start) & (rows < episode.rows.stop)
+    return found[:, None] if array.ndim > 1 else found
 
 
 def judged(trained: TrainedWorldModel, online: Dataset, offline: Dataset) -> Agreement:
@@ -51,9 +61,43 @@ def test_wrong_rewards_show(trained: TrainedWorldModel, data: Dataset, poison: C
     assert judged(trained, changed(data, "reward", poison), data).error > 3 * clean
 
 
+def test_little_old_data_knows_something(trained: TrainedWorldModel, data: Dataset) -> None:
+    """Of two episodes, no decision says how near the others are to itself."""
+    few = view(data, TASK, data.episodes[:2])
+    assert judged(trained, data, few).known > 0
+    poisoned = changed(data, "reward", lambda reward: reward + 100)
+    assert judged(trained, poisoned, few).error > 1000
+
+
 def test_what_only_the_robot_has_seen_is_not_judged(
     trained: TrainedWorldModel, data: Dataset
 ) -> None:
-    far = changed(data, "observation", lambda o: o + 100)
-    far.reward = -data.reward
-    assert judged(trained, far, data) == Agreement(0.0, 0, 2000)
+    far = data.episodes[-1]
+    some = changed(data, "observation", lambda o: o + 100 * inside(far, o))
+    some.reward = np.array(data.reward) + 100 * inside(far, data.reward)
+    found = judged(trained, some, data)
+    assert found.known <= 1500
+    assert found.error < 2 * judged(trained, data, data).error
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "known"),
+    [
+        pytest.param("observation", lambda o: o + 100, 0, id="far from all old data"),
+        pytest.param("reward", lambda r: 0 * r, 1700, id="old rewards all the same"),
+    ],
+)
+def test_where_nothing_can_be_said_the_gate_refuses(
+    trained: TrainedWorldModel, data: Dataset, name: str, change: Callable, known: int
+) -> None:
+    """Not a pass: no other check is of what trains."""
+    online, offline = data, changed(data, name, change)
+    if name == "observation":
+        online, offline = offline, online
+    found = judged(trained, online, offline)
+    assert math.isnan(found.error)
+    assert found.known >= known
+    assert found.decisions == 2000
+    verdict = recorded_rewards(single_task(trained, TASK), online, offline, GateConfig(), 0)
+    assert not verdict.passed
+    assert f"{found.known} of 2000 decisions; nothing vouches for them" in verdict.meaning
