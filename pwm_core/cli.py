@@ -61,7 +61,8 @@ def describe(verb: EntryPoint) -> str:
 def usage(verbs: dict[tuple[str, ...], EntryPoint]) -> str:
     """Return the text of ``pwm --help``."""
     lines = [f"PWM Deploy {__version__}: offline data → world model → policies → ROS 2", ""]
-    lines += [f"  pwm {' '.join(words):<10} {describe(verb)}" for words, verb in verbs.items()]
+    width = max(len(" ".join(words)) for words in verbs)
+    lines += [f"  pwm {' '.join(words):<{width}} {describe(verb)}" for words, verb in verbs.items()]
     return "\n".join([*lines, "", "pwm VERB --help lists the options of a verb."])
 
 
@@ -85,7 +86,11 @@ def _main(words: list[str]) -> int:
     said = [verb for verb in verbs if tuple(words[: len(verb)]) == verb]
     verb = max(said, key=len, default=None)  # "tasks add" before "tasks"
     if verb is None:
-        print(f"pwm: unknown verb {words[0]!r}\n\n{usage(verbs)}", file=sys.stderr)
+        below = {name: one for name, one in verbs.items() if name[0] == words[0]}
+        if below and words[1:] in (["--help"], ["-h"]):
+            print(usage(below))
+            return 0
+        print(f"pwm: unknown verb {words[0]!r}\n\n{usage(below or verbs)}", file=sys.stderr)
         return 2
     return _run(verb, verbs[verb], words[len(verb) :])
 
@@ -98,7 +103,7 @@ def _run(words: tuple[str, ...], verb: EntryPoint, options: list[str]) -> int:
     except ModuleNotFoundError as error:
         print(
             f"pwm {' '.join(words)} needs {error.name}: "
-            "install pwm-deploy[train], or run make setup",
+            "run make setup, or pip install '.[train]' in a clone",
             file=sys.stderr,
         )
         return 2

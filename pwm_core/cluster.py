@@ -42,7 +42,9 @@ class RayPool(Executor):
         try:
             import ray
         except ModuleNotFoundError as error:
-            raise ClusterError("--ray needs Ray: pip install 'pwm-deploy[ray]'") from error
+            raise ClusterError(
+                "--ray needs Ray: run make setup, or pip install '.[ray]' in a clone"
+            ) from error
         own: dict[str, Any] = (
             {"num_cpus": workers, "include_dashboard": False} if address == LOCAL else {}
         )

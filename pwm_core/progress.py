@@ -22,6 +22,11 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
 
 
+def clock_unit(seconds: float) -> str:
+    """Return what the figures of :func:`clock` are, to stand beside them."""
+    return "h:min:s" if round(seconds) >= 3600 else "min:s"
+
+
 class ProgressDisplay:
     """A bar on a terminal; a line now and then in a log.
 

@@ -44,8 +44,8 @@ class RealRobot(Bringup):
     """ros2_control controller to ask for its joints, whose order forward_command needs; empty: the
     parameter file's."""
     joints: tuple[str, ...] = ()
-    """Joints of a receiver that cannot be asked, in its order, separated by commas; empty: the
-    parameter file's."""
+    """Joints of a receiver that cannot be asked, in its order (with ros2 launch separated by
+    commas, with pwm robot by spaces); empty: the parameter file's."""
     joint_prefix: str = ""
     """What the robot puts before the bundle's names of joints, say panda_; empty: the parameter
     file's, or nothing."""

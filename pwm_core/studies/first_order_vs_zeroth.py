@@ -199,7 +199,7 @@ TOPIC = Topic(
     (
         Column("return", "return"),
         Column("extraction_s", "extraction (s of computing)"),
-        Column("decision_ms", "ms per decision"),
+        Column("decision_ms", "ms per decision, by the clock"),
         Column("variance", "variance of the gradient, horizon 16"),
         Column("signal_to_noise", "signal to noise of a batch, horizon 16"),
     ),

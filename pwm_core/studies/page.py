@@ -15,7 +15,7 @@ from PIL import Image
 
 from pwm_core.errors import PwmError
 from pwm_core.files import write_atomically
-from pwm_core.progress import clock
+from pwm_core.progress import clock, clock_unit
 from pwm_core.studies.study import Inputs, Preset, Result, Topic
 from pwm_core.studies.table import markdown, table_rows
 
@@ -109,7 +109,7 @@ def _cost(results: Sequence[Result]) -> str:
     loads = [result.load for result in results if result.load is not None]
     if len(busy) < len(results) or not loads:
         return by_clock
-    used = f"{clock(sum(busy))} (min:s) of processor time"
+    used = f"{clock(sum(busy))} ({clock_unit(sum(busy))}) of processor time"
     resumed = sum(result.resumed for result in results)
     rest = f"; {resumed} of them found work of an earlier run, whose time is not in this"
     load = f"at a load average of {min(loads):.1f} to {max(loads):.1f}"

@@ -93,7 +93,7 @@ def _make_vector(
     if not has_envpool():
         raise EnvPoolOnlyError(
             f"task {name} runs in EnvPool only, which is not installed: EnvPool has wheels for "
-            "Python 3.11 and later on Linux (pip install 'pwm-deploy[train]')"
+            "Python 3.11 and later on Linux (make setup, or pip install '.[train]' in a clone)"
         )
     return EnvPoolEnvironment(
         entry["id"],

@@ -65,8 +65,18 @@ def test_general_help_lists_all_verbs(
     assert main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     for words in INSTALLED:
-        (line,) = [one for one in lines if one.startswith(f"  pwm {' '.join(words):<10} ")]
+        width = max(len(" ".join(other)) for other in INSTALLED)
+        (line,) = [one for one in lines if one.startswith(f"  pwm {' '.join(words):<{width}} ")]
         assert len(line.split(None, 1 + len(words))) == 2 + len(words), f"{words} is described"
+
+
+def test_a_word_that_only_begins_verbs_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, status in ((["data", "--help"], 0), (["data"], 2), (["data", "fly"], 2)):
+        assert main(arguments) == status
+        said = "".join(capsys.readouterr())
+        listed = [line.split()[1] for line in said.splitlines() if line.startswith("  pwm")]
+        assert len(listed) > 1
+        assert set(listed) == {"data"}
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -199,7 +209,7 @@ def test_without_the_training_extra_the_way_to_get_it_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "tyro", None)
     assert main(["tasks"]) == 2
-    assert "pwm-deploy[train]" in capsys.readouterr().err
+    assert "run make setup" in capsys.readouterr().err
 
 
 def test_help_does_not_wait_for_torch() -> None:

@@ -24,7 +24,9 @@ class SoftActorCritic:
 
     def __post_init__(self) -> None:
         if find_spec("stable_baselines3") is None:
-            raise BehaviourError("sac needs stable-baselines3: pip install 'pwm-deploy[sac]'")
+            raise BehaviourError(
+                "sac needs stable-baselines3: run make setup, or pip install '.[sac]' in a clone"
+            )
 
     def suits(self, task: Task) -> bool:
         return True

@@ -15,5 +15,5 @@ def load_format(name: str) -> ModuleType:
         return importlib.import_module(f"pwm_core.data.formats.{name}")
     except ModuleNotFoundError as error:
         raise FormatError(
-            f"format {name} needs {error.name}: pip install 'pwm-deploy[data]', or run make setup"
+            f"format {name} needs {error.name}: run make setup, or pip install '.[data]' in a clone"
         ) from error

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pwm_core.files import sha256
-from pwm_core.progress import clock
+from pwm_core.progress import clock, clock_unit
 from pwm_core.report import commands
 from pwm_core.report.charts import Bar, bar_chart
 from pwm_core.report.markup import figure, note, table
@@ -37,7 +37,7 @@ def stage_times(run: RunFiles) -> str:
     bars = [Bar(name, seconds) for name, seconds in run.stage_seconds]
     total = sum(seconds for _, seconds in run.stage_seconds)
     chart = bar_chart(bars, "wall time (s)", lambda value: f"{value:.1f} s")
-    caption = f"Wall time per stage in seconds; all together {clock(total)} (min:s)."
+    caption = f"Wall time per stage in seconds; all together {clock(total)} ({clock_unit(total)})."
     return f'<div class="half">{figure(chart, caption)}</div>'
 
 

@@ -13,7 +13,7 @@ from pwm_core.evaluation.score import EXTRACTED
 from pwm_core.evaluation.summary import AUTHORS
 from pwm_core.extraction.diagnosis import exploited
 from pwm_core.pretraining.quality import REWARD_ERROR_LIMIT, too_poor
-from pwm_core.progress import clock
+from pwm_core.progress import clock, clock_unit
 from pwm_core.report.charts import percent
 from pwm_core.report.markup import tiles, warning
 from pwm_core.report.run_files import RunFiles
@@ -91,7 +91,7 @@ def _tiles(run: RunFiles) -> Iterator[Tile]:
     yield from _ros_tiles(run)
     if run.stage_seconds:
         total = sum(seconds for _, seconds in run.stage_seconds)
-        yield "Whole path", clock(total), f"min:s, {len(run.stage_seconds)} stages"
+        yield "Whole path", clock(total), f"{clock_unit(total)}, {len(run.stage_seconds)} stages"
 
 
 def _policy_tiles(run: RunFiles) -> Iterator[Tile]:

@@ -82,5 +82,5 @@ def test_without_the_library_it_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pwm_core.data.behaviours.sac.find_spec", lambda name: None)
-    with pytest.raises(BehaviourError, match=r"pip install 'pwm-deploy\[sac\]'"):
+    with pytest.raises(BehaviourError, match=r"pip install '\.\[sac\]'"):
         _measured(SAC, tmp_path)

@@ -28,7 +28,7 @@ def test_a_format_whose_library_is_missing_says_what_to_install(
     monkeypatch.delitem(sys.modules, f"pwm_core.data.formats.{name}", raising=False)
     monkeypatch.setitem(sys.modules, library, None)
     said = refusal(capsys, "import", "x", "--format", name, "--out", str(tmp_path / "data"))
-    assert f"format {name} needs {library}: pip install 'pwm-deploy[data]'" in said
+    assert f"format {name} needs {library}: run make setup" in said
 
 
 def test_options_that_a_format_has_no_use_for(
