@@ -176,14 +176,14 @@ def test_a_candidate_that_nobody_watches_any_more_is_taken_back_by_the_policy_no
 ) -> None:
     """Though it balances: that was not found out. The node that watched it dies for good."""
     plan = {"finetune": ["pass", "hang"], "export": [candidate(BALANCES)]}
-    found = finetuning(plan, watch_episodes=1000, trial_lease=3.0)
+    found = finetuning(plan, watch_episodes=1000, trial_lease=5.0)
     found.until(phase="watching")
     until(lambda: acting(session) == f"{TASK}_round_0001", "the candidate")
     os.kill(found.process.pid, signal.SIGKILL)
     found.process.wait()
     until(lambda: acting(session) == TASK, "the policy before")
     found.forget()
-    again = finetuning(None, watch_episodes=1000, trial_lease=3.0)
+    again = finetuning(None, watch_episodes=1000, trial_lease=5.0)
     again.until(refused=1)
     again.told("rolled back")
     assert not (tmp_path / "online" / "rejected.jsonl").exists()

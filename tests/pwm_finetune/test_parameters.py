@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from pwm_finetune.parameters import exploration_levels, require_horizon
+from pwm_finetune.parameters import exploration_levels, require_horizon, require_lease
 
 
 def test_levels_of_noise_are_read() -> None:
@@ -40,3 +40,11 @@ def test_the_horizon_of_pwm_finetune_counts_where_none_is_given() -> None:
 def test_a_horizon_that_is_no_number_is_named() -> None:
     with pytest.raises(ValueError, match="finetune_options: argument --horizon"):
         require_horizon(["--horizon", "long"], shortest=16)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1, 4.9])
+def test_a_lease_that_could_run_out_between_two_renewals_is_refused(seconds: float) -> None:
+    require_lease(0.0)
+    require_lease(5.0)
+    with pytest.raises(ValueError, match=f"trial_lease is {seconds} s"):
+        require_lease(seconds)

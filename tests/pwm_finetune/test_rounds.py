@@ -182,13 +182,15 @@ def test_a_good_candidate_becomes_what_the_next_round_goes_on_from(
     watched.close()
 
 
+@pytest.mark.parametrize("dies", [True, False])
 def test_one_that_the_policy_node_took_back_meanwhile_is_not_rejected_for_ever(
-    rig: Rig, watched: Rounds
+    rig: Rig, watched: Rounds, dies: bool
 ) -> None:
-    """This process died in a trial, which then ended by itself: nothing was found out."""
-    watched.close()
+    """This process died in a trial, or the policy node did, or answers were lost for long."""
+    watched.step()
+    assert watched.state.phase is Phase.WATCHING
     rig.node.acting = TASK
-    again = rig.rounds()
+    again = rig.rounds() if dies else watched
     again.step()
     assert rig.said[-1] == "rolled back"
     assert "nobody watched" in rig.verdicts[-1]["reason"]
@@ -421,6 +423,13 @@ def test_a_candidate_that_was_rejected_is_not_proposed_again(rig: Rig, watched: 
     assert "rejected before" in watched.state.reason
     assert rig.node.acting == TASK
     assert ("swap", f"{TASK}_round_0002") not in rig.node.asked
+
+
+def test_one_that_the_operator_rolls_back_is_not_proposed_again(rig: Rig, watched: Rounds) -> None:
+    assert watched.roll_back()[0]
+    until(watched, Phase.GATHERING)
+    assert rig.node.acting == TASK
+    assert "rolled back by the operator" in (rig.directory / "rejected.jsonl").read_text()
 
 
 def test_the_emergency_stop_ends_a_trial(rig: Rig, watched: Rounds) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ class Heard:
         self.outcomes: list[Outcome] = []
         self.pairing = Pairing(self.stretches.append, self.outcomes.append, reward)
 
-    def hear(self, messages: list[Observed | Sent]) -> Heard:
+    def hear(self, messages: Sequence[Observed | Sent]) -> Heard:
         for message in messages:
             if isinstance(message, Observed):
                 self.pairing.observe(message)
@@ -29,7 +30,7 @@ class Heard:
                 self.pairing.send(message)
         return self
 
-    def all(self, messages: list[Observed | Sent]) -> Heard:
+    def all(self, messages: Sequence[Observed | Sent]) -> Heard:
         self.hear(messages).pairing.flush()
         return self
 

@@ -18,6 +18,7 @@ from pwm_core.finetuning.config import FinetuningConfig
 from pwm_finetune.course import RoundSettings
 from pwm_finetune.data import Bounds
 from pwm_finetune.learner import LearnerSettings
+from pwm_finetune.lease import LEAST_SECONDS
 from pwm_finetune.recorder import Topics
 
 ON_FULL = ("drop_oldest", "stop")
@@ -210,7 +211,7 @@ def _declare_trial(node: Node) -> None:
         "trial_lease",
         30.0,
         "Seconds that a candidate may act without being watched: should this node die for good, "
-        "the policy node lets the policy before act again. 0: it does not.",
+        "the policy node lets the policy before act again; 5 or more. 0: it does not.",
         floating_point_range=[FloatingPointRange(from_value=0.0, to_value=86400.0)],
     )
     _declare(
@@ -249,6 +250,7 @@ def read(node: Node) -> Settings:
     lasting = get("watch_episodes") * task.episode_steps * task.control_step
     options = shlex.split(get("finetune_options"))
     require_horizon(options, get("shortest_stretch"))
+    require_lease(get("trial_lease"))
     return Settings(
         policy=Path(get("policy")).absolute(),
         world_model=Path(get("world_model")).absolute(),
@@ -326,6 +328,15 @@ def require_horizon(finetune_options: Sequence[str], shortest: int) -> None:
         raise ValueError(
             f"shortest_stretch {shortest} is below the horizon {horizon} of `pwm finetune`, which "
             f"needs stretches of so many decisions: expected {horizon} or more"
+        )
+
+
+def require_lease(seconds: float) -> None:
+    """Refuse a lease that could run out between two renewals."""
+    if 0 < seconds < LEAST_SECONDS:
+        raise ValueError(
+            f"trial_lease is {seconds:g} s: it could run out while the candidate is watched; "
+            f"expected {LEAST_SECONDS:g} or more, or 0 for none"
         )
 
 

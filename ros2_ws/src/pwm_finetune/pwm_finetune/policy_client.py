@@ -43,21 +43,29 @@ class Call:
         return self._future.result() if self._future is not None and self._future.done() else None
 
     def lost(self) -> bool:
-        """Whether no response can be expected any more."""
-        return self._future is None or time.monotonic() > self._deadline
+        """Whether there is no response, and none can be expected any more."""
+        if self.response() is not None:
+            return False
+        if self._future is not None and time.monotonic() > self._deadline:
+            self.forget()
+        return self._future is None
+
+    def forget(self) -> None:
+        """Expect no response any more."""
+        if self._future is not None:
+            self._client.remove_pending_request(self._future)
+            self._future = None
 
     def answer(self) -> Answer | None:
         """Return the answer, None while it may still come."""
-        name = self._client.srv_name
-        if self._future is None:
-            return Answer(False, f"service {name} is not there", answered=False)
+        name, begun = self._client.srv_name, self._future is not None
         response = self.response()
         if response is not None:
             return Answer(response.success, response.message)
-        if time.monotonic() > self._deadline:
-            self._client.remove_pending_request(self._future)
-            return Answer(False, f"{name}: no answer in {ANSWER_SECONDS:g} s", answered=False)
-        return None
+        if not self.lost():
+            return None
+        why = f": no answer in {ANSWER_SECONDS:g} s" if begun else " is not there"
+        return Answer(False, f"service {name}{why}", answered=False)
 
 
 class PolicyClient:

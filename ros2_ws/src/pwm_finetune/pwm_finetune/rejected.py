@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The candidates that were found wanting: they are never proposed again. No ROS.
 
-Whoever stops the robot or lets the policy before act again has judged the one that acts. A trial
-that was cut short otherwise, by the safe action say, found out nothing: a sensor may have been
-late. Its candidate is taken back and not remembered.
+Whoever latches the emergency stop, or tells the fine-tuning node to roll back, has judged the one
+that acts. A trial that was cut short otherwise found out nothing: by the safe action, for a sensor
+may have been late; by the policy before, which the policy node lets act again by itself too. Its
+candidate is taken back and not remembered.
 """
 
 from __future__ import annotations

@@ -15,21 +15,18 @@ class Watching:
 
     def __init__(self, course: Course) -> None:
         self._course = course
-        self._seen = ""
-        """Candidate that this process saw act."""
 
     def step(self) -> None:
         """Take the candidate back when something speaks against it; judge it when it has acted."""
         course, state, settings = self._course, self._course.state, self._course.settings
         acting = course.policy_node.acting
-        if acting == state.candidate:
-            self._seen = acting
         if course.policy_node.stopped:
             course.reject("the emergency stop was latched while it acted")
-        elif acting == state.bundle and self._seen == state.candidate:
-            course.reject("somebody let the policy before act again")
-        elif acting == state.bundle:
-            course.take_back("the policy before acts: nobody watched for a while")
+        elif acting == state.bundle:  # whoever did that, it says nothing certain of the candidate
+            course.take_back(
+                "the policy before acts again: it was swapped in, the policy node started anew, or "
+                "nobody watched for a while"
+            )
         elif acting and acting != state.candidate:
             state.mode = Mode.STOPPED
             course.take_back(f"somebody swapped in {acting}; stopped")
