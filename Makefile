@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint benchmark clean distclean
+.PHONY: help setup robot demo test lint benchmark clean distclean
 
 # One thread each: the tests run beside one another.
 PYTEST_FLAGS ?= -n auto --maxprocesses 4 --dist loadfile
@@ -16,6 +16,9 @@ help: ## list the targets
 
 setup: ## set up .venv, ROS 2 and the workspace; a repeated run goes on where the last one stopped
 	@python3 scripts/set_up.py
+
+robot: ## set up a robot's computer: no torch, no simulator; it runs bundles
+	@python3 scripts/set_up.py --robot
 
 demo: setup ## run the whole path from data to a policy on a simulated robot (FRESH=1 starts it over)
 	@$(ENTER) && pwm demo $(if $(filter-out 0,$(FRESH)),--fresh) $(DEMO_FLAGS)

@@ -6,6 +6,9 @@ Run as ``make setup`` (or ``python3 scripts/set_up.py``); only the standard libr
 stage leaves a stamp with a hash of its inputs, so a repeated run skips what is done and an
 interrupted run goes on at its stage. A second run at the same time waits for the first.
 
+``make robot`` (``--robot``) leaves out what a robot does not need: no torch, no MuJoCo. A later
+``make setup`` adds them.
+
 Environment variables:
     PYTHON        interpreter for the virtual environment (default: this one, else one on PATH)
     ROS_DISTRO    set by a sourced ROS 2 installation, which is then used
@@ -282,13 +285,19 @@ def discard_partial_installs(site_packages: Path) -> list[str]:
 
 
 class SetUp:
-    """The stages in their order, for one choice of ROS 2."""
+    """The stages in their order, for one choice of ROS 2, of a robot's computer or any other."""
 
-    def __init__(self, ros: Ros, shell: Shell) -> None:
+    def __init__(self, ros: Ros, shell: Shell, robot: bool = False) -> None:
         self.ros = ros
         self.shell = shell
+        self.robot = robot
 
     def stages(self) -> list[Stage]:
+        """What is to be done: all, or what a robot needs."""
+        trains = ("torch", "metaworld")
+        return [stage for stage in self.all_stages() if not self.robot or stage.name not in trains]
+
+    def all_stages(self) -> list[Stage]:
         python = VENV / "bin" / "python"
         project = b"".join(read(name) for name in ("pyproject.toml", "setup.py", TESTED))
         requirements = b"".join(read(name) for name in self.requirements)
@@ -301,8 +310,8 @@ class SetUp:
             Stage("environment", "virtual environment .venv", place, self.make_environment, python),
             Stage("torch", self.about_torch(), b"".join(torch) + index, self.install_torch, python),
             Stage(
-                "project", "this project and what it needs (downloads about 550 MB)",
-                project, self.install_project, VENV / "bin" / "pwm",
+                "project", self.about_project(), project + self.project.encode(),
+                self.install_project, VENV / "bin" / "pwm",
             ),
             Stage(
                 "metaworld", "Meta-World beside a newer MuJoCo (downloads about 37 MB)",
@@ -319,10 +328,19 @@ class SetUp:
         ]  # fmt: skip
 
     @property
+    def project(self) -> str:
+        """This project with its extras, as pip takes it."""
+        return "." if self.robot else ".[train,data,sac,ray,dev]"
+
+    @property
     def requirements(self) -> list[str]:
         """Requirement files of the ROS 2 stage."""
         wheels = [] if self.ros.native else [f"constraints/ros-{self.ros.distro}.txt"]
         return ["constraints/colcon.txt", *wheels]
+
+    def about_project(self) -> str:
+        needs = "what a robot needs" if self.robot else "what it needs"
+        return f"this project and {needs} (downloads about {60 if self.robot else 550} MB)"
 
     def about_torch(self) -> str:
         if os.environ.get("TORCH_INDEX") or os.environ.get("PIP_INDEX_URL"):
@@ -377,7 +395,7 @@ class SetUp:
         self.pip_install("torch", *(["--extra-index-url", index] if index else []))
 
     def install_project(self) -> None:
-        self.pip_install("--editable", ".[train,data,sac,ray,dev]")
+        self.pip_install("--editable", self.project)
 
     def install_metaworld(self) -> None:
         """Leave its requirements out: it pins an older MuJoCo, the others came with the project."""
@@ -449,10 +467,13 @@ def interrupt(signal_number: int, frame: object) -> None:
 
 def main() -> int:
     signal.signal(signal.SIGTERM, interrupt)
+    if sys.argv[1:] not in ([], ["--robot"]):
+        print("usage: set_up.py [--robot]", file=sys.stderr)
+        return 2
     try:
         with exclusive() as lock:
             ros = choose_ros()
-            SetUp(ros, Shell(environment(ros), lock)).run()
+            SetUp(ros, Shell(environment(ros), lock), robot="--robot" in sys.argv).run()
     except SetUpError as error:
         print(f"set-up failed: {error}", file=sys.stderr)
         return 1

@@ -88,14 +88,39 @@ def test_an_interpreter_that_does_not_fit_is_refused_by_name(set_up, monkeypatch
     assert set_up.choose_python() == sys.executable
 
 
-def test_metaworld_is_installed_as_pinned_and_without_its_requirements(set_up, monkeypatch):
-    """It pins an older MuJoCo than the one that is tested."""
+@pytest.fixture
+def project(set_up):
+    """The files that the stages of a clone read."""
     tested = set_up.ROOT / set_up.TESTED
     tested.parent.mkdir()
     tested.write_bytes((SCRIPT.parents[1] / set_up.TESTED).read_bytes())
     for name in ("pyproject.toml", "setup.py", set_up.WHEELS_CMAKE, "constraints/colcon.txt"):
         (set_up.ROOT / name).parent.mkdir(exist_ok=True)
         (set_up.ROOT / name).touch()
+
+
+def test_a_robot_gets_no_torch_and_a_later_set_up_adds_it(set_up, project):
+    commands = []
+
+    def stages(robot):
+        ros = set_up.Ros("jazzy", native=True)
+        made = set_up.SetUp(ros, lambda *words: commands.append(words), robot)
+        return {stage.name: stage for stage in made.stages()}
+
+    few, all_of_them = stages(robot=True), stages(robot=False)
+    assert list(few) == ["environment", "project", "ros", "workspace"]
+    few["project"].run()
+    assert commands[-1][-2:] == ("--editable", ".")
+    assert list(all_of_them) == [
+        "environment", "torch", "project", "metaworld", "ros", "workspace"
+    ]  # fmt: skip
+    for name in ("environment", "ros", "workspace"):
+        assert few[name].key == all_of_them[name].key, f"{name} need not run again"
+    assert few["project"].key != all_of_them["project"].key
+
+
+def test_metaworld_is_installed_as_pinned_and_without_its_requirements(set_up, project):
+    """It pins an older MuJoCo than the one that is tested."""
     commands = []
     made = set_up.SetUp(set_up.Ros("jazzy", native=True), lambda *words: commands.append(words))
     stages = {stage.name: stage for stage in made.stages()}
