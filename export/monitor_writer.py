@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from pwm_core.data.dataset import Dataset
 from pwm_core.data.split import split
 from pwm_core.extraction.store import TrainedPolicy
-from pwm_core.files import sha256, write_atomically
+from pwm_core.files import made_aside, sha256
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.tasks import UnknownTaskError, get_task
 from pwm_export.bundle import METADATA_KEY, Bundle
@@ -172,7 +172,7 @@ def add_monitor(
 
     Every other episode shapes the measure of errors, the rest set the threshold: the highest that
     one lateness alone asks for. ``digest`` is the SHA-256 of the world model's file.
-    ``ExportError`` when the world model does not fit the bundle.
+    ``ExportError`` when the world model does not fit the bundle; the file stays as it is then.
     """
     _require_fit(bundle, trained)
     fewest = min(map(len, calibration.calm))
@@ -212,9 +212,10 @@ def add_monitor(
             "novelty": {f"{q:g}": float(x) for q, x in zip(QUANTILES, shares, strict=True)},
         },
     }
-    written = _write(bundle, graph, record)
-    _require_parity(written, network, calibration.calm[0][-1])
-    return written
+    with made_aside(bundle.path) as made:
+        _write(bundle, graph, record, made)
+        _require_parity(Bundle.load(made), network, calibration.calm[0][-1])
+    return Bundle.load(bundle.path)
 
 
 def windowed(errors: np.ndarray, window: int) -> np.ndarray:
@@ -256,16 +257,15 @@ def _graph(network: OneStep, bundle: Bundle) -> onnx.ModelProto:
     return program.model_proto
 
 
-def _write(bundle: Bundle, graph: bytes, record: dict[str, Any]) -> Bundle:
-    """Put graph and calibration into the bundle's file, whole or not at all."""
+def _write(bundle: Bundle, graph: bytes, record: dict[str, Any], path: Path) -> None:
+    """Write ``bundle`` with graph and calibration to ``path``."""
     model = onnx.load(bundle.path)
     properties = {
         METADATA_KEY: json.dumps(bundle.metadata | {RECORD: record}),
         GRAPH_KEY: base64.b64encode(graph).decode(),
     }
     onnx.helper.set_model_props(model, properties)
-    write_atomically(bundle.path, model.SerializeToString())
-    return Bundle.load(bundle.path)
+    onnx.save(model, path)
 
 
 def _require_parity(bundle: Bundle, network: OneStep, run: Run) -> None:
@@ -275,9 +275,9 @@ def _require_parity(bundle: Bundle, network: OneStep, run: Run) -> None:
     observation = run.observation[:-1]
     wanted = network.look(observation, run.acted)
     found = monitor.look(observation, bundle.action.to_units(run.acted))
-    difference = max(float(np.abs(f - w).max()) for f, w in zip(found, wanted, strict=True))
-    worst = difference / monitor.threshold
-    if worst > PARITY_LIMIT:
+    differences = [np.abs(f - w).max() for f, w in zip(found, wanted, strict=True)]
+    worst = float(np.max(differences)) / monitor.threshold
+    if not worst <= PARITY_LIMIT:  # also what is not a number
         raise ExportError(
             f"{bundle.name}: the exported monitor differs from torch's by {worst:.1e} of its "
             f"threshold, more than {PARITY_LIMIT:.0e}"

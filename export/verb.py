@@ -16,11 +16,11 @@ import numpy as np
 from pwm_core.data.dataset import Dataset
 from pwm_core.extraction.diagnosis import exploited
 from pwm_core.extraction.store import TrainedPolicy
-from pwm_core.files import sha256
+from pwm_core.files import made_aside, sha256
 from pwm_core.finetuning.gate import rejected
 from pwm_core.limits import NOT_NEGATIVE
 from pwm_core.tables import print_table
-from pwm_export.bundle import ObservationRange
+from pwm_export.bundle import Bundle, ObservationRange
 from pwm_export.calibration import LATENESS
 from pwm_export.monitor_writer import Monitoring
 from pwm_export.precision import Precision
@@ -85,20 +85,21 @@ class Export:
     ) -> dict[str, Any]:
         name = trained.task.name
         observations = sample_observations(dataset, name, PARITY_OBSERVATIONS)
-        with warnings.catch_warnings():  # torch's exporter warns of its own internals
-            warnings.simplefilter("ignore")
+        with made_aside(self.out / f"{name}.onnx") as made, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's exporter warns of its own internals
             logging.getLogger("torch.onnx").setLevel(logging.ERROR)
             bundle = export_policy(
                 trained,
                 name,
-                self.out / f"{name}.onnx",
+                made,
                 observations,
                 evaluation,
                 observed_range(dataset, name),
                 self.precision,
             )
             if monitoring is not None:
-                bundle = monitoring.add(bundle, trained, dataset)
+                monitoring.add(bundle, trained, dataset)
+        bundle = Bundle.load(self.out / made.name)
         parity = bundle.metadata["parity"]
         return {
             "bundle": str(bundle.path),

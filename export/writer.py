@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from pwm_core.errors import PwmError
 from pwm_core.extraction.actor_critic import Policy
 from pwm_core.extraction.store import TrainedPolicy
+from pwm_core.files import made_aside
 from pwm_core.layout import ActionLayout
 from pwm_core.run_directory import git_revision
 from pwm_export.bundle import (
@@ -71,19 +71,17 @@ def export_policy(
     float32's rounding past the limit; its graph then computes in float64. ``ExportError`` when that
     differs too. The file appears only once it has passed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")  # no *.onnx: a robot never lists it
     metadata = _metadata(trained, name, evaluation)
     if observation_range is not None:
         metadata[RANGE] = observation_range.to_json()
     found = []
-    try:
+    with made_aside(path) as made:  # a robot lists the files of the directory itself
         for inside in PRECISIONS[precision]:
             network = CommandedPolicy(copy.deepcopy(trained.policy), trained.task.action)
             network = network.to(inside.dtype).eval()
             graph = inside.lighten(_graph(network, trained.task.observation.size))
-            _save(graph, metadata, temporary)
-            error = action_error(Bundle.load(temporary), network, observations)
+            _save(graph, metadata, made)
+            error = action_error(Bundle.load(made), network, observations)
             if inside.accepts(error):
                 metadata["parity"] = {
                     "max_abs_error": error.largest,
@@ -92,16 +90,15 @@ def export_policy(
                     "observations": len(observations),
                     "precision": inside.name,
                 }
-                _save(graph, metadata, temporary)
-                os.replace(temporary, path)
-                return Bundle.load(path)
+                _save(graph, metadata, made)
+                break
             found.append(inside.told(error))
-    finally:
-        temporary.unlink(missing_ok=True)
-    raise ExportError(
-        f"{name}: the exported action differs from torch's by {', '.join(found)}; "
-        "nothing was written"
-    )
+        else:
+            raise ExportError(
+                f"{name}: the exported action differs from torch's by {', '.join(found)}; "
+                "nothing was written"
+            )
+    return Bundle.load(path)
 
 
 def action_error(bundle: Bundle, network: nn.Module, observations: np.ndarray) -> ActionError:

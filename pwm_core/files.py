@@ -6,6 +6,8 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -24,6 +26,21 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+@contextmanager
+def made_aside(path: Path) -> Iterator[Path]:
+    """Yield where to make the file ``path``: aside, in a hidden directory beside it, of that name.
+
+    It takes its place at the end, whole; where that is not reached, what was there stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as hidden:
+        made = Path(hidden) / path.name
+        yield made
+        with open(made, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(made, path)
 
 
 def sha256(path: Path) -> str:

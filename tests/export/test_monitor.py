@@ -25,7 +25,7 @@ from pwm_core.tasks import get_task
 from pwm_export import calibration, monitor_writer
 from pwm_export.bundle import Bundle, BundleError
 from pwm_export.calibration import Calibration, Run
-from pwm_export.monitor import Detector
+from pwm_export.monitor import Detector, Monitor
 from pwm_export.monitor_writer import Monitoring, OneStep, add_monitor, return_level, windowed
 from pwm_export.verb import Export
 from pwm_export.writer import ExportError
@@ -214,6 +214,63 @@ def test_world_model_of_another_layout_is_refused(
     bundle = Bundle.load(make_bundle("scaled", task=TASK, **changed))
     with pytest.raises(ExportError, match=r"another layout: observation slider/velocity: scale"):
         add_monitor(bundle, trained, "0" * 64, Calibration("policy", 0.5, [runs]))
+
+
+def test_refused_monitor_leaves_the_bundle_that_was_there(
+    monitored: Bundle,
+    tmp_path: Path,
+    tiny_policy: Path,
+    tiny_data: Path,
+    tiny_world_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The robot reads this directory: a new policy without its monitor must not appear there."""
+    refusal = ExportError("cannot calibrate a monitor")
+    found: list[Path] = []
+
+    def refuse(self: Monitoring, bundle: Bundle, *_: object) -> None:
+        found.extend(tmp_path.glob("*.onnx"))
+        assert bundle.path.is_file(), "the policy was exported by then"
+        raise refusal
+
+    monkeypatch.setattr(Monitoring, "add", refuse)
+    export = Export(
+        (tiny_policy,), tiny_data, world_model=tiny_world_model, out=tmp_path, force=True
+    )
+    with pytest.raises(ExportError) as raised:
+        export.run()
+    assert raised.value is refusal
+    assert [*tmp_path.iterdir()] == found == []
+    present = tmp_path / f"{TASK}.onnx"
+    present.write_bytes(before := monitored.path.read_bytes())
+    with pytest.raises(ExportError):
+        export.run()
+    assert [*tmp_path.iterdir()] == found == [present]
+    assert present.read_bytes() == before
+
+
+@pytest.mark.parametrize("wrong", [0.1, float("nan")])
+def test_monitor_that_is_not_torchs_is_not_written(
+    monitored: Bundle,
+    trained: TrainedWorldModel,
+    runs: list[Run],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wrong: float,
+) -> None:
+    """What the graph expects differs, a little or beyond all measure; what it sees does not."""
+    look = Monitor.look
+    monkeypatch.setattr(
+        Monitor,
+        "look",
+        lambda *given: [array + x for array, x in zip(look(*given), (0, wrong), strict=True)],
+    )
+    path = tmp_path / "copy.onnx"
+    path.write_bytes(before := monitored.path.read_bytes())
+    with pytest.raises(ExportError, match=r"the exported monitor differs from torch's by"):
+        add_monitor(Bundle.load(path), trained, "0" * 64, Calibration("policy", 0.5, [runs]))
+    assert [*tmp_path.iterdir()] == [path]
+    assert path.read_bytes() == before
 
 
 @pytest.fixture

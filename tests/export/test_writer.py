@@ -7,6 +7,7 @@ import json
 import os
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,7 +21,7 @@ from pwm_core.model.config import WorldModelConfig
 from pwm_core.tasks import get_task
 from pwm_export import writer
 from pwm_export.bundle import Bundle
-from pwm_export.precision import PRECISIONS
+from pwm_export.precision import PRECISIONS, ActionError
 from pwm_export.verb import sample_observations
 from pwm_export.writer import CommandedPolicy, ExportError, export_policy
 
@@ -182,6 +183,27 @@ def test_failing_parity_keeps_the_bundle_that_was_there(
     with pytest.raises(ExportError):
         export_policy(other, "swing", path, observations, {})
     assert path.read_bytes() == before
+
+
+@pytest.mark.usefixtures("ready_graph")
+def test_exports_into_one_directory_do_not_meet(
+    tmp_path: Path,
+    trained: TrainedPolicy,
+    observations: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another export of that name is under way, and ends, while this one checks parity."""
+    path, check = tmp_path / "swing.onnx", writer.action_error
+
+    def meanwhile(*given: Any) -> ActionError:
+        monkeypatch.setattr(writer, "action_error", check)
+        export_policy(trained, "other", path, observations, {})
+        assert Bundle.load(path).name == "other"
+        return check(*given)
+
+    monkeypatch.setattr(writer, "action_error", meanwhile)
+    assert export_policy(trained, "swing", path, observations, {}).name == "swing"
+    assert [*tmp_path.iterdir()] == [path]
 
 
 @pytest.mark.usefixtures("ready_graph")
