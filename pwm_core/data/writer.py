@@ -103,7 +103,11 @@ class DatasetWriter:
         return arrays | {self._table_file: self._table_bytes}
 
     def _cut_half_written(self) -> None:
-        for path, size in self._sizes().items():
+        """Cut off what is not of complete episodes, the table first.
+
+        It may name rows by then; killed in between, it would name rows that are gone.
+        """
+        for path, size in reversed(self._sizes().items()):
             with open(path, "ab") as file:
                 file.truncate(size)
 

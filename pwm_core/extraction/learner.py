@@ -134,7 +134,7 @@ class Learner:
         Return the mean loss.
         """
         config, states = self.config, (z, target)
-        total = torch.zeros((), device=self.device)
+        total, fits = torch.zeros((), device=self.device), 0  # too few states make fewer batches
         for order in orders:
             drawn = (each.index_select(0, order).chunk(config.critic_batches) for each in states)
             for rows, wanted in zip(*drawn, strict=True):
@@ -142,5 +142,5 @@ class Learner:
                 self.critic_weights.follow(gradients)
                 self.critic_weights.clip(config.critic_clip)
                 self.critic_optimizer.step()
-                total += loss
-        return total / (config.critic_passes * config.critic_batches)
+                total, fits = total + loss, fits + 1
+        return total / fits

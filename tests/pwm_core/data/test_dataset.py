@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -315,6 +316,33 @@ def test_an_interrupt_in_the_middle_leaves_no_trace(
     with pytest.raises(KeyboardInterrupt):
         writer.append("narrow", "x", 0, *episode(6, 3, 3))
     assert content(directory) == before
+
+
+@pytest.mark.parametrize("cuts", [0, 1, 2, 3])
+def test_killed_while_a_failed_append_is_undone(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, cuts: int
+) -> None:
+    """The disk refuses the table's last line once it is out; ``cuts`` files are cut by then."""
+    before, left = content(directory), [4 + cuts]
+    appending = DatasetWriter(directory)
+
+    def mortal(path: Path, mode: str) -> IO[Any]:
+        if left[0] == 0:
+            raise SystemExit("killed")
+        left[0] -= 1
+        return open(path, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", FullDisk(4))
+        patch.setattr("pwm_core.data.writer.open", mortal, raising=False)
+        with pytest.raises(SystemExit, match="killed"):
+            appending.append("narrow", "x", 0, *episode(6, 3, 3))
+    data = Dataset(directory)
+    data.validate()
+    assert len(data.episodes) == (3 if cuts else 4)
+    DatasetWriter(directory)
+    if cuts:
+        assert content(directory) == before
 
 
 def test_two_writers_are_told_apart_before_they_mix_rows(directory: Path) -> None:
