@@ -330,7 +330,7 @@ class SetUp:
     @property
     def project(self) -> str:
         """This project with its extras, as pip takes it."""
-        return "." if self.robot else ".[train,data,sac,ray,dev]"
+        return ".[robot]" if self.robot else ".[train,data,sac,ray,dev]"
 
     @property
     def requirements(self) -> list[str]:

@@ -110,7 +110,7 @@ def test_a_robot_gets_no_torch_and_a_later_set_up_adds_it(set_up, project):
     few, all_of_them = stages(robot=True), stages(robot=False)
     assert list(few) == ["environment", "project", "ros", "workspace"]
     few["project"].run()
-    assert commands[-1][-2:] == ("--editable", ".")
+    assert commands[-1][-2:] == ("--editable", ".[robot]")
     assert list(all_of_them) == [
         "environment", "torch", "project", "metaworld", "ros", "workspace"
     ]  # fmt: skip
