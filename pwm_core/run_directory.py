@@ -6,8 +6,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,21 @@ from pwm_core.files import write_atomically
 
 class RunDirectoryError(PwmError):
     """The directory belongs to a run with another configuration or other inputs."""
+
+
+def start_over(out: Path, marks: Collection[str]) -> None:
+    """Delete what an earlier run left in ``out``, which one of ``marks``, names in it, shows.
+
+    ``RunDirectoryError`` where it holds something and none of them: it may be anybody's.
+    """
+    if not out.is_dir() or not (found := {path.name for path in out.iterdir()}):
+        return
+    if not found & set(marks):
+        raise RunDirectoryError(
+            f"{out} holds {', '.join(sorted(found)[:3])} and nothing of an earlier run "
+            f"({' or '.join(marks)}): it was not deleted. Choose another directory"
+        )
+    shutil.rmtree(out)
 
 
 def plain(value: Any) -> Any:

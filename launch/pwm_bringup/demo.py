@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from pwm_bringup.demo_seeds import SeedStudy
 from pwm_bringup.stages import Stage, StageRecord, run_stages
 from pwm_core.extraction.config import Overrides
 from pwm_core.progress import clock
+from pwm_core.run_directory import start_over
 from pwm_core.verbs.collect import Collect
 from pwm_core.verbs.eval import Evaluate
 from pwm_core.verbs.extract import Extract
@@ -48,8 +48,8 @@ class Demo:
     def run(self) -> int:
         """Run the stages that are not done; print where the report lies."""
         if self.fresh and self.out.exists():
-            print(f"starting over: deleting {self.out}")
-            shutil.rmtree(self.out)
+            print(f"starting over in {self.out}")
+            start_over(self.out, ("stages.json", "data"))
         settings = {
             name: getattr(self, name) for name in ("seed", "updates", "iterations", "episodes")
         }

@@ -45,7 +45,7 @@ from pwm_bringup.session import (
     write_json,
 )
 from pwm_core.errors import PwmError
-from pwm_core.run_directory import git_revision
+from pwm_core.run_directory import RunDirectoryError, git_revision, start_over
 from pwm_core.studies.runner import processor
 from pwm_core.tasks.shift import Shift
 
@@ -143,9 +143,12 @@ class Trial:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the record of one trial; ``SessionError`` when the nodes do not do as they should."""
+    """Return the record of one trial; ``SessionError`` when the nodes do not do as they should.
+
+    ``RunDirectoryError`` when the directory holds something else than an earlier trial.
+    """
     out = arguments.out
-    shutil.rmtree(out, ignore_errors=True)
+    start_over(out, ("bundles", "trial.json"))
     bundles = out / "bundles"
     bundles.mkdir(parents=True)
     shutil.copy(arguments.bundle, bundles / f"{arguments.task}.onnx")
@@ -337,6 +340,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         record = run(arguments)
+    except RunDirectoryError as error:
+        print(f"finetune_trial: {error}", file=sys.stderr)
+        return 2
     except (PwmError, SessionError) as error:
         print(f"finetune_trial: {error}; see {arguments.out}/*.log", file=sys.stderr)
         return 1

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from pwm_core.run_directory import RunDirectory, RunDirectoryError, plain, read_metrics
+from pwm_core.run_directory import (
+    RunDirectory,
+    RunDirectoryError,
+    plain,
+    read_metrics,
+    start_over,
+)
 
 
 @dataclass(frozen=True)
@@ -89,3 +95,17 @@ def test_another_run_is_refused_and_left_alone(tmp_path: Path) -> None:
     with pytest.raises(RunDirectoryError, match=r"stage: was 'stage', now 'other'"):
         RunDirectory(tmp_path, "other", Config(0.5), {"dataset": "abc"})
     assert steps(tmp_path) == [1]
+
+
+def test_only_what_an_earlier_run_left_is_deleted(tmp_path: Path) -> None:
+    start_over(tmp_path / "absent", ("mine",))
+    strange = tmp_path / "home"
+    strange.mkdir()
+    start_over(strange, ("mine",))
+    (strange / "thesis.txt").write_text("years of work")
+    with pytest.raises(RunDirectoryError, match=r"home holds thesis\.txt and nothing .*\(mine\)"):
+        start_over(strange, ("mine",))
+    assert (strange / "thesis.txt").is_file()
+    (strange / "mine").mkdir()
+    start_over(strange, ("mine",))
+    assert not strange.exists()
