@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ class Finetuning:
         self._states = listen(String, "finetune_node/state", latched)
         self._verdicts = listen(String, "finetune_node/verdict", latched)
         self.process: Any = None
+        self.policy: Any = None
+        self.start_policy: Any = None
 
     @property
     def state(self) -> dict[str, Any]:
@@ -97,6 +100,9 @@ def finetuning(
     def make(
         plan: dict[str, list[str]] | None = None, running: Any = BALANCES, **parameters: Any
     ) -> Finetuning:
+        # A busy machine is no fault.
+        patient = {"trigger": "observation", "policy": TASK, "stale_timeout": 60.0}
+        start_node = partial(start_policy, **patient, state_directory=str(tmp_path / "state"))
         world_model = tmp_path / "world_model.safetensors"
         policy = tmp_path / "policy.safetensors"
         if plan is not None:
@@ -104,10 +110,10 @@ def finetuning(
                 file.write_text(f"the running {file.stem}")
             make_bundle(TASK, running, provenance={"world_model": sha256(world_model)})
             start_bridge(mode="lockstep")
-            # A busy machine is no fault.
-            start_policy(trigger="observation", policy=TASK, stale_timeout=60.0)
             (tmp_path / "plan.json").write_text(json.dumps(plan))
         found = Finetuning(session, ask, listen)
+        found.start_policy = start_node
+        found.policy = start_node() if plan is not None else None
         given = {
             "task": TASK,
             "policy": str(policy),
@@ -146,6 +152,11 @@ def acting(session: Any) -> str:
     return session.status.policy
 
 
+def kill(process: Any) -> None:
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
 def test_a_worse_candidate_is_rolled_back_and_never_proposed_again(
     finetuning, candidate, session, until, tmp_path
 ) -> None:
@@ -154,8 +165,7 @@ def test_a_worse_candidate_is_rolled_back_and_never_proposed_again(
     patient = {"watch_episodes": 3, "trial_lease": 600.0}
     found = finetuning(plan, **patient)
     found.until(phase="watching")
-    os.kill(found.process.pid, signal.SIGKILL)
-    found.process.wait()
+    kill(found.process)
     found.forget()
     again = finetuning(None, **patient)
     again.until(candidate=f"{TASK}_round_0001")
@@ -176,17 +186,54 @@ def test_a_candidate_that_nobody_watches_any_more_is_taken_back_by_the_policy_no
 ) -> None:
     """Though it balances: that was not found out. The node that watched it dies for good."""
     plan = {"finetune": ["pass", "hang"], "export": [candidate(BALANCES)]}
-    found = finetuning(plan, watch_episodes=1000, trial_lease=5.0)
+    found = finetuning(plan, watch_episodes=1000, trial_lease=10.0)
     found.until(phase="watching")
     until(lambda: acting(session) == f"{TASK}_round_0001", "the candidate")
-    os.kill(found.process.pid, signal.SIGKILL)
-    found.process.wait()
+    kill(found.process)
     until(lambda: acting(session) == TASK, "the policy before")
     found.forget()
-    again = finetuning(None, watch_episodes=1000, trial_lease=5.0)
+    again = finetuning(None, watch_episodes=1000, trial_lease=10.0)
     again.until(refused=1)
     again.told("rolled back")
     assert not (tmp_path / "online" / "rejected.jsonl").exists()
+
+
+def test_a_trial_goes_on_when_the_policy_node_is_replaced(
+    finetuning, candidate, session, until, tmp_path
+) -> None:
+    """And ends by itself, with the policy before, when the node that watched it dies as well."""
+    name = f"{TASK}_round_0001"
+    plan = {"finetune": ["pass", "hang"], "export": [candidate(BALANCES)]}
+    found = finetuning(plan, watch_episodes=1000, trial_lease=600.0)
+    found.until(phase="watching")
+    kept: dict[str, Any] = {}
+
+    def on_trial() -> bool:
+        """Whether the disk knows what acts, and that it is on trial."""
+        for file in (tmp_path / "state").glob("*.acting"):
+            kept.update(json.loads(file.read_text()), file=file)
+        return kept.get("trial") == {"policy": name, "fallback": TASK, "timeout": 600.0} and (
+            kept["acting"]["policy"] == name
+        )
+
+    until(on_trial, "the trial on disk")
+    kill(found.policy)
+    policy = found.start_policy()
+    until(lambda: session.status.reason == f"activated {name}", "the second policy node")
+    watched = len(found.state["watched"])
+    session.spin_until(
+        lambda: len(found.state["watched"]) > watched + 1, "the trial to go on", LEARNER_PATIENCE
+    )
+    assert (found.state["phase"], found.state["refused"]) == ("watching", 0)
+    for process in (found.process, policy):
+        kill(process)
+    assert on_trial()
+    file = kept.pop("file")
+    file.write_text(json.dumps(kept | {"trial": kept["trial"] | {"timeout": 1.0}}))  # no long wait
+    policy = found.start_policy()
+    until(lambda: acting(session) == TASK, "the policy before")
+    taken_back = f"{name} is on trial and nobody watches it: {TASK} acts again"
+    until(lambda: any(taken_back in line for line in policy.tail), "the reason")
 
 
 def test_a_learner_killed_in_the_middle_of_the_export_goes_on(

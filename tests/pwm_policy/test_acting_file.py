@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from pwm_policy import acting_file
-from pwm_policy.acting_file import ActingFile, Asked
+from pwm_policy.acting_file import ActingFile, Asked, OnTrial
 from pwm_policy.registry import Acting, PolicyError
 
 UPRIGHT = Acting("upright", "0" * 64)
@@ -30,6 +31,25 @@ def test_what_acts_is_found_by_the_next_process_until_it_is_removed(tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["7.robot1.policy_node.acting"]
     assert of(tmp_path).remove() == ""
     assert of(tmp_path).found() is None
+
+
+def test_a_trial_is_found_by_the_next_process_and_a_file_that_tells_of_none_is_read(
+    tmp_path: Path,
+) -> None:
+    trial = OnTrial("upright", "swing", 30.0)
+    assert of(tmp_path).write(UPRIGHT, ASKED, trial) == ""
+    kept = of(tmp_path).found()
+    assert kept is not None
+    assert (kept.acting, kept.trial) == (UPRIGHT, trial)
+    assert of(tmp_path).write(UPRIGHT, ASKED) == ""
+    (path,) = tmp_path.iterdir()
+    said = json.loads(path.read_text())
+    assert said.pop("trial") is None
+    for content in (said | {"trial": None}, said):  # an older node's file
+        path.write_text(json.dumps(content))
+        kept = of(tmp_path).found()
+        assert kept is not None
+        assert (kept.acting, kept.asked, kept.trial) == (UPRIGHT, ASKED, None)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +105,7 @@ def test_without_a_directory_nothing_is_kept() -> None:
     [
         *("", "{}", "[1]", b"\xff", '{"policy": "upright", "sha256": "0"}'),
         '{"acting": {"policy": "upright", "sha256": "0"}, "asked": {"dry_run": true}, "boot": ""}',
+        '{"acting": {"policy": "upright", "sha256": "0"}, "trial": {"policy": "upright"}}',
     ],
 )
 def test_a_file_that_does_not_say_is_no_guess(tmp_path: Path, content: str | bytes) -> None:

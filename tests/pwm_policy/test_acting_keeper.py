@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pwm_policy.acting_file import ActingFile, Asked
+from pwm_policy.acting_file import ActingFile, Asked, OnTrial
 from pwm_policy.acting_keeper import ActingKeeper
 from pwm_policy.registry import Acting
 
@@ -24,10 +24,12 @@ class SlowFile(ActingFile):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.go_on = threading.Event()
+        self.written: list[OnTrial | None] = []
 
-    def write(self, acting: Acting, asked: Asked) -> str:
+    def write(self, acting: Acting, asked: Asked, trial: OnTrial | None = None) -> str:
         assert self.go_on.wait(60)
-        return super().write(acting, asked)
+        self.written.append(trial)
+        return super().write(acting, asked, trial)
 
     def remove(self) -> str:
         assert self.go_on.wait(60)
@@ -79,6 +81,19 @@ def test_a_new_beginning_is_kept_after_the_end_before(rig: Rig) -> None:
     rig.keeper.end()
     rig.keeper.begin(policy(1), ASKED)
     assert rig.kept() == policy(1)
+
+
+def test_a_trial_is_written_when_it_changes_and_goes_on_over_swaps(rig: Rig) -> None:
+    """It is renewed every second: nobody wears a disk out for that."""
+    trial = OnTrial("policy_1", "policy_0", 30.0)
+    rig.keeper.try_out(trial)  # before the beginning nothing is kept
+    rig.keeper.begin(policy(0), ASKED)
+    for _ in range(50):
+        rig.keeper.try_out(trial)
+    rig.keeper.replace(policy(1))
+    rig.keeper.try_out(None)
+    assert rig.kept() == policy(1)
+    assert rig.file.written == [trial, trial, None]
 
 
 def test_before_the_beginning_nothing_is_kept(rig: Rig) -> None:

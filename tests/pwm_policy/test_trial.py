@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pwm_policy.acting_file import OnTrial
 from pwm_policy.registry import PolicyError
 from pwm_policy.trial import RETRY_SECONDS, Trial
 
@@ -22,6 +23,13 @@ class Node:
         self.errors: list[str] = []
         self.acting, self.loaded = "candidate", {"before", "candidate"}
         self.said: list[str] = []
+        self.kept: list[OnTrial | None] = []
+
+    def keep_trial(self, trial: OnTrial | None) -> None:
+        self.kept.append(trial)
+
+    def set_parameters_atomically(self, parameters: list[Any]) -> None:
+        self.values |= {parameter.name: parameter.value for parameter in parameters}
 
     def get_parameter(self, name: str) -> Any:
         return SimpleNamespace(value=self.values[name])
@@ -119,3 +127,28 @@ def test_what_cannot_be_taken_back_is_said_and_tried_again(
     now[0] += RETRY_SECONDS
     trial.look()
     assert node.acting == "before"
+
+
+def test_a_trial_goes_on_in_the_node_that_replaces_one_that_died(
+    node: Any, now: list[float]
+) -> None:
+    node.values |= {"trial_policy": "", "trial_fallback": "", "trial_timeout": 0.0}
+    trial = Trial(node, node, node)
+    trial.resume(OnTrial("candidate", "before", 3.0))
+    trial.renew()  # the node does so when its parameters were set
+    now[0] += 2.9
+    trial.look()
+    assert node.acting == "candidate"
+    now[0] += 0.2
+    trial.look()
+    assert node.acting == "before"
+
+
+def test_the_next_node_is_told_of_a_trial_and_of_its_end(node: Any, now: list[float]) -> None:
+    trial = Trial(node, node, node)
+    trial.renew()
+    node.values |= {"trial_timeout": 0.0}
+    trial.renew()
+    node.values |= {"trial_timeout": 3.0, "trial_policy": ""}
+    trial.renew()
+    assert node.kept == [OnTrial("candidate", "before", 3.0), None, None]

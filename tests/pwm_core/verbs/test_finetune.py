@@ -120,3 +120,5 @@ def test_what_does_not_belong_together_is_named(
     assert "nowhere is no dataset" in capsys.readouterr().err
     assert finetune("--updates", "0") == 2
     assert "updates is 0" in capsys.readouterr().err
+    assert finetune("--threads", "0") == 2
+    assert "threads is 0, expected 1 or more" in capsys.readouterr().err

@@ -32,6 +32,17 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class OnTrial:
+    """A policy that acts only as long as somebody says that it is watched."""
+
+    policy: str
+    fallback: str
+    """Policy that acts again when nobody says so any more."""
+    timeout: float
+    """Seconds after which nobody has said so for too long."""
+
+
+@dataclass(frozen=True)
 class Kept:
     """What a node that died has left."""
 
@@ -41,6 +52,8 @@ class Kept:
     """What the node was told."""
     boot: str
     """:func:`boot` of then."""
+    trial: OnTrial | None = None
+    """Which policy was on trial, if one was; files of older nodes do not say."""
 
     def objection(self, asked: Asked) -> str:
         """Return why a node that is told ``asked`` now does not go on; empty if it does."""
@@ -63,22 +76,24 @@ class ActingFile(KeptFile):
             return None
         try:
             said = json.loads(self.path.read_text())
-            return Kept(Acting(**said["acting"]), Asked(**said["asked"]), str(said["boot"]))
+            trial = OnTrial(**said["trial"]) if said.get("trial") else None
+            return Kept(Acting(**said["acting"]), Asked(**said["asked"]), str(said["boot"]), trial)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise PolicyError(in_words(self.path, "read", error)) from error
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise PolicyError(f"{self.path} does not say which policy acted") from error
 
-    def write(self, acting: Acting, asked: Asked) -> str:
-        """Say what acts from now on; where that fails, rather nothing than what acted before.
+    def write(self, acting: Acting, asked: Asked, trial: OnTrial | None = None) -> str:
+        """Say what acts from now on, and whether on trial; return why that failed.
 
-        It is a process that may die, not the machine: nobody waits for the disk.
+        Then the file rather says nothing than what acted before. It is a process that may die, not
+        the machine: nobody waits for the disk.
         """
         if self.path is None:
             return ""
-        content = json.dumps(asdict(Kept(acting, asked, boot())))
+        content = json.dumps(asdict(Kept(acting, asked, boot(), trial)))
         new = self.path.with_name(f".{self.path.name}.new")
         try:
             new.write_text(content)

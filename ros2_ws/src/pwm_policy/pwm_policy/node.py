@@ -29,7 +29,7 @@ from rclpy.task import Future
 
 from pwm_core.stop_signals import stop_requested
 from pwm_policy import parameters
-from pwm_policy.acting_file import ActingFile, Asked
+from pwm_policy.acting_file import ActingFile, Asked, Kept
 from pwm_policy.beside import Beside
 from pwm_policy.configuration import REFUSALS, Configuration, configure
 from pwm_policy.emergency_stop import EmergencyStop
@@ -49,7 +49,7 @@ from pwm_policy.registry import Acting, PolicyError
 from pwm_policy.services import PolicyServices
 from pwm_policy.slot import PolicySlot
 from pwm_policy.status import Status
-from pwm_policy.trial import Trial
+from pwm_policy.trial import TRIAL_PARAMETERS, Trial
 
 SWITCH_SECONDS = 0.0005
 """How long another thread may compute before the control loop has its turn; Python's is 5 ms."""
@@ -58,8 +58,6 @@ DRIVING = {
     *("exploration_noise", "exploration_seed", "exploration_timeout"),
 }
 """Parameters that act on a running loop."""
-ON_TRIAL = {"trial_policy", "trial_fallback", "trial_timeout"}
-"""Parameters of a policy that is tried out."""
 LONG_LANDING = 1.0
 """A node says how long the way to the safe action is if it takes so many seconds."""
 BY_HAND = (
@@ -155,16 +153,20 @@ class PolicyNode(LifecycleNode):
     def _autostart(self) -> None:
         """Start; with the policy that acted, if the node before this one died while one did."""
         try:
-            self._acted = self._to_go_on_with()
+            kept = self._to_go_on_with()
         except PolicyError as error:
             self._refuse_to_start(f"{error}; {self._by_hand}")
             return
+        self._acted = kept.acting if kept is not None else None
         configured = self.trigger_configure() == TransitionCallbackReturn.SUCCESS
         self._acted = None
-        if configured and not self._stopping.is_set():
-            self.trigger_activate()
+        if not configured or self._stopping.is_set():
+            return
+        if kept is not None and kept.trial is not None:
+            self._trial.resume(kept.trial)
+        self.trigger_activate()
 
-    def _to_go_on_with(self) -> Acting | None:
+    def _to_go_on_with(self) -> Kept | None:
         """Return what acted when a node died that was told the same since the machine's start.
 
         What acted otherwise is forgotten. :class:`PolicyError` when its file does not say.
@@ -174,7 +176,7 @@ class PolicyNode(LifecycleNode):
             return None
         objection = kept.objection(self._asked())
         if not objection:
-            return kept.acting
+            return kept
         self.get_logger().warning(
             f"{kept.acting.policy} acted when the node before this one died, and does not go on: "
             f"{objection}; what starts is what the parameters say"
@@ -400,7 +402,7 @@ class PolicyNode(LifecycleNode):
     def _apply_parameters(self, changed: list[Parameter]) -> None:
         """Let a running loop be driven, and a trial go on, as the parameters say from now on."""
         names, loop = {parameter.name for parameter in changed}, self._loop
-        if names & ON_TRIAL:
+        if names & {*TRIAL_PARAMETERS.values()}:
             self._trial.renew()
         if loop is None or not names & DRIVING:
             return

@@ -16,7 +16,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from std_srvs.srv import SetBool, Trigger
 
-from pwm_policy.acting_file import ActingFile, Asked
+from pwm_policy.acting_file import ActingFile, Asked, OnTrial
 from pwm_policy.acting_keeper import ActingKeeper
 from pwm_policy.beside import Beside
 from pwm_policy.emergency_stop import LEAVING_SECONDS, EmergencyStop
@@ -93,6 +93,11 @@ class PolicyServices:
         """Keep on disk which policy acts from now on, of a node that is told ``asked``."""
         with self._changing:
             self._keeper.begin(_acting(self._slot.acting), asked)
+
+    def keep_trial(self, trial: OnTrial | None) -> None:
+        """Keep on disk, beside the policy that acts, which one is on trial."""
+        with self._changing:
+            self._keeper.try_out(trial)
 
     def forget_acting(self) -> None:
         """Keep no policy on disk: none acts, or it was told to stop."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import asdict, fields
 
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
+from pwm_policy.acting_file import OnTrial
 from pwm_policy.registry import PolicyError
 from pwm_policy.services import PolicyServices
 from pwm_policy.slot import PolicySlot
@@ -16,13 +19,16 @@ from pwm_policy.slot import PolicySlot
 LOOK_SECONDS = 0.2
 RETRY_SECONDS = 5.0
 """A policy that could not be taken back is tried to be so again after this."""
+TRIAL_PARAMETERS = {field.name: f"trial_{field.name}" for field in fields(OnTrial)}
+"""What says a trial: field and parameter."""
 
 
 class Trial:
     """Ends the trial of ``trial_policy`` when ``trial_timeout`` was not set again in time.
 
     Whoever lets a candidate act may die, or its machine be cut off: then ``trial_fallback`` acts
-    again. A policy that is not on trial is left alone.
+    again. A policy that is not on trial is left alone. A trial goes on in a node that replaces one
+    that died, as the policy does.
     """
 
     def __init__(self, node: Node, slot: PolicySlot, services: PolicyServices) -> None:
@@ -33,8 +39,19 @@ class Trial:
 
     def renew(self) -> None:
         """Count anew: one of the parameters was set."""
-        seconds = float(self._node.get_parameter("trial_timeout").value)
-        self._until = time.monotonic() + seconds if seconds else math.inf
+        said = OnTrial(
+            *(self._node.get_parameter(name).value for name in TRIAL_PARAMETERS.values())
+        )
+        trial = said if said.policy and said.timeout else None
+        self._services.keep_trial(trial)
+        self._until = time.monotonic() + trial.timeout if trial else math.inf
+
+    def resume(self, trial: OnTrial) -> None:
+        """Go on with the trial of a node that died; its time counts from now on."""
+        values = asdict(trial)
+        self._node.set_parameters_atomically(
+            [Parameter(name, value=values[field]) for field, name in TRIAL_PARAMETERS.items()]
+        )
 
     def look(self) -> None:
         """Let the fallback act again once nobody has watched the candidate for too long."""
