@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from pwm_core.data.dataset import TaskInfo
+from pwm_core.files import write_atomically
 from pwm_core.finetuning.held_out import LEAST_WINDOWS
 from pwm_core.tasks import get_task
-from pwm_finetune import takeover
+from pwm_finetune import proposing, takeover
 from pwm_finetune.course import RoundSettings
 from pwm_finetune.data import Bounds, OnlineData
 from pwm_finetune.learner import LearnerSettings
@@ -515,6 +516,31 @@ def test_a_policy_node_that_does_not_answer_is_waited_for(rig: Rig) -> None:
     assert "no service" in rounds.state.reason
     rig.node.answer = Answered()
     until(rounds, Phase.WATCHING)
+
+
+def test_a_candidate_that_waits_is_written_once_and_again_when_it_was_changed(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A policy node may be away for days, and a robot's flash wears out."""
+    written: list[Path] = []
+
+    def write(path: Path, content: bytes) -> None:
+        written.append(path)
+        write_atomically(path, content)
+
+    monkeypatch.setattr(proposing, "write_atomically", write)
+    rounds = rig.begin(["pass"], ["GOOD"])
+    rig.record()
+    rig.node.answer = Answered(False, "no service", answered=False)
+    until(rounds, Phase.PROPOSED)
+    for _ in range(50):
+        rounds.step()
+    assert written == [rig.settings.policy_dir / f"{CANDIDATE}.onnx"]
+    good = written[0].read_bytes()
+    written[0].write_bytes(good[:-1] + b"x")
+    for _ in range(3):
+        rounds.step()
+    assert written[0].read_bytes() == good
 
 
 @pytest.mark.parametrize("dies", ["finetune", "export"])

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import filecmp
+
 from pwm_core.files import write_atomically
 from pwm_finetune.course import Course
 from pwm_finetune.state import Phase
@@ -35,13 +37,19 @@ class Proposing:
             course.say(f"{state.candidate} waits: {obstacle}")
             return
         if not takeover.asked:
-            write_atomically(course.put(state.candidate), course.round.bundle.read_bytes())
+            self._put()
             takeover.load(state.candidate)
         refusal = takeover.follow(state.candidate, settings.blend_seconds)
         if refusal is not None and refusal.answered:
             course.refuse(f"the policy node refused it: {refusal.message}", [])
         elif refusal is not None:
             course.say(f"{state.candidate} waits: {refusal.message}")
+
+    def _put(self) -> None:
+        """Put the candidate where the policy node reads it, unless it is there already."""
+        made, there = self._course.round.bundle, self._course.put(self._course.state.candidate)
+        if not there.is_file() or not filecmp.cmp(made, there, shallow=False):
+            write_atomically(there, made.read_bytes())
 
     def _obstacle(self) -> str:
         """Return why nothing is swapped in now; empty if nothing speaks against it."""
