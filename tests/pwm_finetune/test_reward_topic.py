@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from pwm_finetune.reward_topic import RewardTopic
+from pwm_finetune.reward_topic import MOST, RewardTopic
 from pwm_finetune.transitions import Observed
 
 
@@ -64,3 +64,19 @@ def test_without_a_reward_it_is_not_known() -> None:
     heard.topic.flush()
     assert math.isnan(heard.rewards[1])
     assert math.isnan(heard.rewards[2])
+
+
+def test_rewards_of_an_observation_that_does_not_come_are_forgotten_and_not_counted_in_part() -> (
+    None
+):
+    heard = Heard()
+    heard.see(1)
+    for count in range(3 * MOST):
+        heard.topic.earn(1.0, 11 + count)
+    assert len(heard.topic._earned) == MOST
+    heard.topic.observe(observed(2, 20 + 3 * MOST))
+    heard.topic.earn(0.5, 30 + 3 * MOST)
+    heard.topic.observe(observed(3, 40 + 3 * MOST))
+    heard.topic.flush()
+    assert math.isnan(heard.rewards[2])
+    assert heard.rewards[3] == 0.5

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pwm_finetune import commands
 from pwm_finetune.commands import Sent
 from pwm_finetune.transitions import SETTLING, Observed, Outcome, Pairing, Stretch
 
@@ -188,6 +189,19 @@ def test_a_command_from_before_the_first_observation_does_not_end_holding(joins:
     assert heard.lengths[-3:] == [40, 40, 40]
     assert len(heard.outcomes) == (3 if joins == "a running robot" else 4)
     assert "no command for an observation" not in heard.pairing.gaps
+
+
+@pytest.mark.parametrize("first", [250, 1])
+def test_commands_whose_observations_do_not_come_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch, first: int
+) -> None:
+    """The topic of observations may be wrong, for hours; when they come all is as ever."""
+    monkeypatch.setattr(commands, "MOST", 50)
+    heard = Heard().hear([sent(step) for step in range(100, 250)])
+    assert len(heard.pairing._commands._answers) == 50
+    heard.all(episodes(1, 40, first))
+    assert heard.lengths == [40]
+    assert not heard.pairing.gaps
 
 
 def test_observations_may_count_from_zero() -> None:

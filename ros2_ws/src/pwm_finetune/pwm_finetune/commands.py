@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+MOST = 1000
+"""Answers that are kept at most: of where no observation comes, the last ones are enough."""
+
 
 @dataclass(frozen=True)
 class Sent:
@@ -78,6 +81,8 @@ class Commands:
             self._answers[sent.step].add(sent)
         else:
             self._answers[sent.step] = Answers.of(sent)
+        if len(self._answers) > MOST:
+            del self._answers[next(iter(self._answers))]  # which came first
 
     def pop(self, step: int) -> Answers | None:
         """Return what answered observation ``step``, the first not decided on, and forget it."""

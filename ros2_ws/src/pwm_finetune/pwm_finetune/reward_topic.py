@@ -12,12 +12,16 @@ from dataclasses import replace
 
 from pwm_finetune.transitions import Observed
 
+MOST = 10_000
+"""Rewards that wait for their observation at most."""
+
 
 class RewardTopic:
     """An observation gets the sum of what was sent after the one before it and not after itself.
 
     It is held until the next one comes, for its reward may come after it. Without a reward it gets
-    NaN. Times are integers of one clock; nanoseconds in ROS.
+    NaN, as it does where more than :data:`MOST` came before it. Times are integers of one clock;
+    nanoseconds in ROS.
     """
 
     def __init__(self, observe: Callable[[Observed], None]) -> None:
@@ -32,6 +36,8 @@ class RewardTopic:
         """Take a reward; one that is too late for its observation counts nowhere."""
         if sent > self._before:
             self._earned.append((sent, reward))
+        if len(self._earned) > MOST:  # the first two are one that nobody knows
+            self._earned[:2] = [(self._earned[1][0], math.nan)]
 
     def observe(self, observed: Observed) -> None:
         """Take an observation; a repeated one is ignored."""
