@@ -111,9 +111,9 @@ def declare(node: Node) -> None:
         node,
         "state_directory",
         "",
-        "Directory where a latched emergency stop and the name of the acting policy outlive the "
-        "node, in files of its domain and name; ~ and $VARIABLES are replaced; empty: they end "
-        "with the process.",
+        "Directory where a latched emergency stop, the name of the acting policy and its trial "
+        "outlive the node, in files of its domain and name; ~ and $VARIABLES are replaced; empty: "
+        "they end with the process.",
         read_only=True,
     )
     _declare(
