@@ -100,6 +100,12 @@ class PretrainingConfig:
         NOT_NEGATIVE.require(self, "encoder_rate", "seed")
         BELOW_ONE.require(self, "betas")
         INSIDE.require(self, "held_out")
+        for share, horizon in self.curriculum:
+            if horizon < 1 or not 0 <= share <= 1:
+                raise PwmError(
+                    f"curriculum has horizon {horizon} for {share:g} of the updates, expected 1 or "
+                    "more for a share between 0 and 1"
+                )
         longest = max(self.horizon, *(horizon for _, horizon in self.curriculum), 1)
         if self.transitions < longest:
             raise PwmError(
@@ -303,17 +309,35 @@ class Pretraining:
                 figures = self._update()
                 self.step += 1
                 last = self.step == updates
-                if last or self.step % self.options.validate_every == 0:
+                judged = last or self.step % self.options.validate_every == 0
+                kept = last or self.step % self.options.checkpoint_every == 0
+                if judged or kept:
+                    self._require_finite(figures)
+                if judged:
                     quality, figures = self._judge(), self.ranks.mean(figures)
                     if run:
                         scalars = {name: value.item() for name, value in figures.items()}
                         seconds = {"seconds": time.monotonic() - begin}
                         run.log(self.step, scalars | self._validation(*quality) | seconds)
-                if run and (last or self.step % self.options.checkpoint_every == 0):
+                if run and kept:
                     self._save()
                 if run:
                     progress.update(self.step, _shown(quality[0]))
         return quality
+
+    def _require_finite(self, figures: dict[str, Tensor]) -> None:
+        """Raise ``PwmError`` where training has diverged, before such weights are kept.
+
+        From then on no gradient is finite. It is that of all processes, so that all of them stop.
+        """
+        for name, figure in figures.items():
+            if name.startswith("gradient_norm") and not math.isfinite(norm := figure.item()):
+                kept = f"{self._checkpoint} is from before. " if self._checkpoint.is_file() else ""
+                raise PwmError(
+                    f"training has diverged: at update {self.step} of {self.config.updates} "
+                    f"{name} is {norm}. {kept}Train anew, in another directory, with a learning "
+                    f"rate below {self.config.learning_rate:g}"
+                )
 
     def prepare_networks(self) -> None:
         """Let the networks run by hand where that is fastest, compiled elsewhere if wished."""
@@ -420,11 +444,15 @@ class Pretraining:
         """
         windows, *shares = Windows(*given[:5]), *given[5:]
         figures = self._gradients(windows, *shares)
-        norm = torch.nn.utils.clip_grad_norm_(self._own, self.config.clip)
+        parts = {"gradient_norm": self._own}
         if self._ensemble:
-            torch.nn.utils.clip_grad_norm_(self._ensemble, self.config.clip)
+            parts["gradient_norm/ensemble"] = self._ensemble
+        norms = {
+            name: torch.nn.utils.clip_grad_norm_(part, self.config.clip).detach()
+            for name, part in parts.items()
+        }
         self.optimizer.step()
-        return figures | {"gradient_norm": norm.detach()}
+        return figures | norms
 
     def _horizon(self, step: int) -> int:
         """Return the horizon of the stage that an update is in."""

@@ -13,19 +13,25 @@ from pathlib import Path
 import torch
 
 from pwm_core.data.dataset import Dataset
+from pwm_core.errors import PwmError
 from pwm_core.pretraining.runner import Pretraining, PretrainingConfig, PretrainingOptions
-from pwm_core.ranks import Ranks, RanksError, joined_ranks
+from pwm_core.ranks import Ranks, joined_ranks
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training, whose weights every rank leaves in ``out/rankN.pt``."""
+    """One training, whose weights every rank leaves in ``out/rankN.pt``.
+
+    Where it must not pass, each rank leaves the message in ``out/rankN.txt``.
+    """
 
     out: Path
     config: PretrainingConfig
     options: PretrainingOptions
     own_seeds: bool = False
-    """Each rank has another seed, which must not pass: it leaves the message in ``rankN.txt``."""
+    """Each rank has another seed, which must not pass."""
+    diverges_at: int = -1
+    """Update at which a weight of rank 1 is not a number any more, which must not pass either."""
     dies_at: int = -1
     """Update at which rank 1 is killed."""
 
@@ -37,13 +43,15 @@ class Job:
         def mortal() -> dict[str, torch.Tensor]:
             if ranks.number == 1 and training.step == self.dies_at:
                 os.kill(os.getpid(), signal.SIGKILL)
+            if ranks.number == 1 and training.step == self.diverges_at:
+                next(training.model.dynamics.parameters()).data.fill_(torch.nan)
             return update()
 
         training._update = mortal  # type: ignore[method-assign]
         try:
             trained = training.run()
-        except RanksError as error:
-            if not self.own_seeds:
+        except PwmError as error:
+            if not self.own_seeds and self.diverges_at < 0:
                 raise
             (self.out / f"rank{ranks.number}.txt").write_text(str(error))
             return

@@ -107,6 +107,7 @@ def test_two_ranks_train_as_one_process_does(
         program.Job(tmp_path / "two", config, options),
         program.Job(tmp_path / "resumed", config, options),
         program.Job(tmp_path / "seeds", config, options, own_seeds=True),
+        program.Job(tmp_path / "diverged", config, options, diverges_at=12),
     ]
     done = torchrun(tmp_path, dataset.path, *jobs)
     assert done.returncode == 0, done.stderr
@@ -125,6 +126,9 @@ def test_two_ranks_train_as_one_process_does(
         message = (tmp_path / "seeds" / f"rank{number}.txt").read_text()
         assert message.startswith("rank 1 has config {")
         assert "'seed': 1" in message
+        message = (tmp_path / "diverged" / f"rank{number}.txt").read_text()
+        assert "diverged: at update 15 of 20 gradient_norm is nan" in message
+    assert load_checkpoint(tmp_path / "diverged" / "checkpoint.safetensors")[1]["step"] == 10
 
 
 def test_a_killed_rank_ends_the_run_and_leaves_a_whole_checkpoint(

@@ -103,6 +103,59 @@ def test_interrupted_run_ends_in_the_same_numbers(
     assert [line["step"] for line in read_metrics(tmp_path / "halted")] == [5, 10, 15, 20]
 
 
+@pytest.mark.parametrize("part", ["model", "ensemble"])
+@pytest.mark.parametrize(
+    ("validate_every", "checkpoint_every", "found", "kept"),
+    [
+        pytest.param(5, 10, 15, 10, id="when judged"),
+        pytest.param(20, 8, 16, 8, id="before a checkpoint"),
+        pytest.param(5, 20, 15, None, id="before the first checkpoint"),
+    ],
+)
+def test_diverged_training_stops_and_keeps_the_checkpoint_from_before(
+    dataset: Dataset,
+    tmp_path: Path,
+    pretraining_config: PretrainingConfig,
+    pretraining_options: PretrainingOptions,
+    part: str,
+    validate_every: int,
+    checkpoint_every: int,
+    found: int,
+    kept: int | None,
+) -> None:
+    """A weight is not a number from update 13 on; the ensemble's loss has its own gradient."""
+    heads = dataclasses.replace(pretraining_config.model, dynamics_heads=3)
+    config = dataclasses.replace(pretraining_config, model=heads)
+    options = dataclasses.replace(
+        pretraining_options, validate_every=validate_every, checkpoint_every=checkpoint_every
+    )
+    training = Pretraining(dataset, tmp_path, config, options)
+    weights = training.model.dynamics if part == "model" else training.model.other_dynamics
+    update = training._update
+
+    def diverging() -> dict[str, torch.Tensor]:
+        if training.step == 12:
+            with torch.no_grad():
+                next(weights.parameters()).fill_(float("nan"))
+        return update()
+
+    training._update = diverging  # type: ignore[method-assign]
+    message = (
+        rf"diverged: at update {found} of 20 gradient_norm\S* is nan\. .*a learning rate below"
+    )
+    with pytest.raises(PwmError, match=message) as raised:
+        training.run()
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    assert (f"{checkpoint} is from before" in str(raised.value)) == (kept is not None)
+    assert checkpoint.exists() == (kept is not None)
+    if kept is not None:
+        tensors, header = load_checkpoint(checkpoint)
+        assert header["step"] == kept
+        assert all(tensor.isfinite().all() for tensor in tensors.values())
+    assert not (tmp_path / "world_model.safetensors").exists()
+    assert all(line["step"] < found for line in read_metrics(tmp_path))
+
+
 def test_two_hundred_updates_are_twice_a_hundred(
     dataset: Dataset, tmp_path: Path, pretraining_config, pretraining_options, monkeypatch
 ) -> None:
@@ -226,6 +279,11 @@ def test_update_without_a_window_is_refused(pretraining_config: PretrainingConfi
         ({"clip": 0.0}, "clip is 0.0, expected above 0"),
         ({"held_out": 0.0}, "held_out is 0.0, expected above 0 and below 1"),
         ({"held_out": 1.0}, "held_out is 1.0, expected above 0 and below 1"),
+        (
+            {"curriculum": ((0.5, 0),)},
+            "curriculum has horizon 0 for 0.5 of the updates, expected 1",
+        ),
+        ({"curriculum": ((-0.5, 2),)}, "for -0.5 of the updates, expected 1 or more for a share"),
         ({"betas": (0.9, 1.0)}, "betas is (0.9, 1.0), expected 0 or more and below 1"),
     ],
     ids=str,
