@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from pwm_core.errors import PwmError
+from pwm_core.limits import NOT_NEGATIVE, ONE_OR_MORE, POSITIVE
 
 LatentLayerName = Literal["simnorm", "mish", "relu", "layernorm", "spectral"]
 """Last layers of encoder and dynamics; ``model.latents`` says what each does."""
@@ -52,16 +53,15 @@ class WorldModelConfig:
     def __post_init__(self) -> None:
         _require_known("latent_layer", self.latent_layer, get_args(LatentLayerName))
         _require_known("reward_head", self.reward_head, get_args(RewardHeadName))
+        ONE_OR_MORE.require(self, "latent", "encoder_layers", "encoder_width", "width")
+        ONE_OR_MORE.require(self, "simnorm_group", "dynamics_heads")
+        NOT_NEGATIVE.require(self, "task_embedding")
+        POSITIVE.require(self, "simnorm_temperature")
         if self.latent_layer == "simnorm" and self.latent % self.simnorm_group:
             raise PwmError(
                 f"latent {self.latent} is no multiple of simnorm_group {self.simnorm_group}"
             )
-        if self.simnorm_temperature <= 0:
-            raise PwmError(f"simnorm_temperature is {self.simnorm_temperature}, expected above 0")
-        for field in ("encoder_layers", "dynamics_heads"):
-            if getattr(self, field) < 1:
-                raise PwmError(f"{field} is {getattr(self, field)}, expected 1 or more")
-        if self.bins < 2 or self.reward_low >= self.reward_high:
+        if self.bins < 2 or not self.reward_low < self.reward_high:
             raise PwmError(
                 f"{self.bins} reward bins from {self.reward_low} to {self.reward_high}: "
                 "expected two or more, the lowest below the highest"

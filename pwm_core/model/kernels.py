@@ -70,6 +70,9 @@ def products(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     *blocks, rows, depth = x.shape
     columns = weight.shape[-1]
     _require_fit(x, weight, bias)
+    if depth == 0:  # of no parts the kernel would write no sum
+        nothing = x.new_zeros(*blocks, rows, columns)
+        return nothing if bias is None else nothing + bias
     if 1 not in x.stride()[-2:]:
         x = x.contiguous()
     y = x.new_empty(*blocks, rows, columns)
@@ -99,8 +102,10 @@ def _require_fit(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
 def norm_mish(x: Tensor, gain: Tensor, bias: Tensor, epsilon: float) -> tuple[Tensor, Kept]:
     """Return ``mish(layer_norm(x))`` of ``x [blocks, rows, width]``, or without ``blocks``.
 
-    ``gain`` and ``bias`` are ``[blocks, 1, width]`` or ``[width]``.
+    ``gain`` and ``bias`` are ``[blocks, 1, width]`` or ``[width]``. ``ValueError`` if they do not
+    fit: the kernel would read past their ends.
     """
+    _require_normed(x, gain, bias)
     x, y, mean, scale = _forward_arrays(x, gain)
     pointers = _pointers(x, gain, bias, y, mean, scale)
     _library().norm_mish(*_sizes(x, gain), epsilon, *pointers)
@@ -122,7 +127,13 @@ def norm_mish_back(
 def norm_simnorm(
     x: Tensor, gain: Tensor, bias: Tensor, epsilon: float, group: int, temperature: float
 ) -> tuple[Tensor, Kept]:
-    """Return the softmax over groups of ``layer_norm(x) / temperature``, as :func:`norm_mish`."""
+    """Return the softmax over groups of ``layer_norm(x) / temperature``, as :func:`norm_mish`.
+
+    ``ValueError`` also for a ``group`` that does not divide the width.
+    """
+    _require_normed(x, gain, bias)
+    if group < 1 or x.shape[-1] % group:
+        raise ValueError(f"no groups of {group} in rows of {x.shape[-1]}")
     x, y, mean, scale = _forward_arrays(x, gain)
     pointers = _pointers(x, gain, bias, y, mean, scale)
     _library().norm_simnorm(*_sizes(x, gain), epsilon, *pointers, group, temperature)
@@ -139,6 +150,15 @@ def norm_simnorm_back(
     pointers = _pointers(x, gain, y, mean, scale, given, gradient, sums)
     _library().norm_simnorm_back(*sizes, *pointers, group, temperature)
     return gradient, _summed(sums)
+
+
+def _require_normed(x: Tensor, gain: Tensor, bias: Tensor) -> None:
+    *blocks, _, width = x.shape
+    fits = gain.shape in ((width,), (*blocks, 1, width)) and bias.shape == gain.shape
+    fits = fits and x.dtype == gain.dtype == bias.dtype
+    if not (fits and gain.is_contiguous() and bias.is_contiguous()):
+        told = [f"{t.dtype} {list(t.shape)}" for t in (x, gain, bias)]
+        raise ValueError("no norm of x {} with gain {}, bias {}".format(*told))
 
 
 def _sizes(x: Tensor, gain: Tensor) -> tuple[int, ...]:

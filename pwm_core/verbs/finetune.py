@@ -13,6 +13,7 @@ import tyro
 
 from pwm_core.finetuning.config import FinetuningConfig
 from pwm_core.finetuning.runner import Finetuning, Sources
+from pwm_core.limits import ONE_OR_MORE
 from pwm_core.tables import print_table
 
 REFUSED = 3
@@ -43,6 +44,7 @@ class Finetune:
 
     def run(self) -> int:
         """Fine-tune, print the gate's verdicts; 3 when it refuses the candidate."""
+        ONE_OR_MORE.require(self, "threads")
         torch.set_num_threads(self.threads)
         sources = Sources(self.world_model, self.policy, self.data, self.offline)
         proposal = Finetuning(sources, self.out, self.config).run()

@@ -122,6 +122,33 @@ def test_rows_may_lie_anyhow(layout: str, copied: bool, shared: bool) -> None:
 
 
 @pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize(
+    ("gain", "bias"),
+    [
+        (torch.ones(8), torch.ones(16)),
+        (torch.ones(16), torch.ones(3, 1, 16)),
+        (torch.ones(2, 1, 16), torch.ones(2, 1, 16)),
+        (torch.ones(1).expand(16), torch.ones(16)),
+        (torch.ones(16), torch.ones(16, dtype=torch.float64)),
+    ],
+)
+def test_gain_and_bias_that_do_not_fit_are_refused(gain: Tensor, bias: Tensor) -> None:
+    x = rows(16, 3)[0]
+    with pytest.raises(ValueError, match=r"no norm of x torch\.float32 \[3, 5, 16\] with gain"):
+        kernels.norm_mish(x, gain, bias, 1e-5)
+    with pytest.raises(ValueError, match="no norm of x"):
+        kernels.norm_simnorm(x, gain, bias, 1e-5, 8, 1.0)
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("group", [-8, 0, 12, 32])
+def test_groups_that_do_not_divide_the_row_are_refused(group: int) -> None:
+    x, gain, bias, _ = rows(16, 3)
+    with pytest.raises(ValueError, match=f"no groups of {group} in rows of 16"):
+        kernels.norm_simnorm(x, gain, bias, 1e-5, group, 1.0)
+
+
+@pytest.mark.usefixtures("compiled")
 def test_extremes_stay_finite_and_not_a_number_stays_so() -> None:
     x, gain, bias, given = rows(16, 1)
     y, kept = kernels.norm_mish(x, 500 * gain, bias, 1e-5)
@@ -137,6 +164,15 @@ def test_extremes_stay_finite_and_not_a_number_stays_so() -> None:
     ):
         assert y[0, 2].isnan().all()
         assert y[0, [0, 1, 3, 4]].isfinite().all()
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("blocks", [(), (3,)])
+def test_of_a_product_of_no_inputs_the_bias_remains(blocks: tuple[int, ...]) -> None:
+    x, weight = torch.randn(*blocks, 5, 0), torch.randn(*blocks, 0, 7)
+    bias = torch.randn(*blocks, 1, 7) if blocks else torch.randn(7)
+    assert torch.equal(kernels.products(x, weight, bias), bias.expand(*blocks, 5, 7))
+    assert torch.equal(kernels.products(x, weight), torch.zeros(*blocks, 5, 7))
 
 
 @pytest.mark.usefixtures("compiled", "threads")

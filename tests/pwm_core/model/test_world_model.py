@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -76,10 +77,18 @@ def test_every_choice_is_known() -> None:
         ({"latent_layer": "tanh"}, "latent_layer is 'tanh', expected one of simnorm, mish, relu"),
         ({"reward_head": "bins"}, "reward_head is 'bins', expected one of two-hot, mse"),
         ({"latent": 20}, "latent 20 is no multiple of simnorm_group 8"),
+        ({"simnorm_group": 0}, "simnorm_group is 0, expected 1 or more"),
+        ({"simnorm_group": -8}, "simnorm_group is -8, expected 1 or more"),
         ({"simnorm_temperature": 0.0}, "simnorm_temperature is 0.0, expected above 0"),
+        ({"simnorm_temperature": math.nan}, "simnorm_temperature is nan, expected above 0"),
+        ({"latent": 0}, "latent is 0, expected 1 or more"),
+        ({"width": 0}, "width is 0, expected 1 or more"),
+        ({"encoder_width": 0}, "encoder_width is 0, expected 1 or more"),
+        ({"task_embedding": -1}, "task_embedding is -1, expected 0 or more"),
         ({"dynamics_heads": 0}, "dynamics_heads is 0, expected 1 or more"),
         ({"encoder_layers": 0}, "encoder_layers is 0, expected 1 or more"),
         ({"bins": 1}, "1 reward bins from -10.0 to 10.0: expected two or more"),
+        ({"reward_low": math.nan}, "bins from nan to 10.0: expected two or more, the lowest below"),
         ({"reward_low": 10.0}, "bins from 10.0 to 10.0: expected two or more, the lowest below"),
     ],
 )
