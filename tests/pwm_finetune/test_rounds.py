@@ -295,6 +295,10 @@ def fails(*_: Any) -> None:
     raise OSError(28, "No space left on device")
 
 
+def dies(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_full_disk_does_not_keep_a_bad_candidate(
     rig: Rig, watched: Rounds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -655,6 +659,44 @@ def test_a_round_that_has_ended_leaves_its_models_and_no_checkpoints(
     left = {file.name for file in directory.rglob("*.safetensors")}
     assert left == {"policy.safetensors", "world_model.safetensors"}
     assert not (directory / "data").exists()
+
+
+@pytest.mark.parametrize("ends", ["full disk", "death"])
+def test_a_round_whose_end_was_not_saved_has_all_that_it_goes_on_from(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    """Its node starts anew with the state before: learning, on data that must be there."""
+    rounds = rig.begin(["hang"], ["GOOD"])
+    rig.record()
+    until(rounds, Phase.LEARNING)
+    with monkeypatch.context() as patched:
+        patched.setattr(State, "save", fails if ends == "full disk" else dies)
+        with pytest.raises(OSError if ends == "full disk" else KeyboardInterrupt):
+            rounds.stop()
+    rounds = rig.rounds()
+    assert (rounds.state.phase, rounds.state.round) == (Phase.LEARNING, 1)
+    assert rounds.round.data.is_dir()
+    rounds.close()
+
+
+def test_what_a_round_left_whose_end_was_cut_short_is_removed_with_the_next(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds = rig.begin(["hang"], ["GOOD"])
+    rig.record()
+    until(rounds, Phase.LEARNING)
+    left = rounds.round.data
+    with monkeypatch.context() as patched:
+        patched.setattr(State, "save", fails)
+        with pytest.raises(OSError, match="No space"):
+            rounds.stop()
+    assert left.is_dir()
+    rounds.start()
+    rig.record()
+    until(rounds, Phase.LEARNING)
+    assert not left.exists()
+    assert rounds.round.data.is_dir()
+    rounds.close()
 
 
 def test_it_is_known_who_acts_without_having_shown_itself(rig: Rig, watched: Rounds) -> None:

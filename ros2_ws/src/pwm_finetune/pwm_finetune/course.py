@@ -114,12 +114,13 @@ class Course:
         """
         state = self.state
         state.before = list(before)
-        self.round.tidy()
         if state.candidate and state.candidate != state.bundle:
             with suppress(OSError):  # a policy node that starts anew may pick any bundle there
                 self.put(state.candidate).unlink(missing_ok=True)
         state.candidate, state.approved, state.watched = "", False, []
-        return self.enter(Phase.GATHERING, reason)
+        self.enter(Phase.GATHERING, reason)
+        self.round.tidy()  # what a round goes on from is needed until it is on disk that it ended
+        return reason
 
     # Words
 

@@ -50,6 +50,7 @@ class Gathering:
     def begin(self, why: str) -> str:
         """Begin a round on a copy of the episodes so far; ``OSError`` when there is no room."""
         course, state = self._course, self._course.state
+        course.round.tidy()  # of the last round, if that was cut short
         last, state.round = state.round, state.round + 1
         while (course.round.directory / "run").exists() or course.put(course.bundle_name).exists():
             state.round += 1  # of an earlier run directory, say, whose candidate still acts
