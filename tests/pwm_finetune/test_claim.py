@@ -42,3 +42,17 @@ def test_where_there_are_no_locks_nobody_is_kept(
 
     monkeypatch.setattr(fcntl, "flock", without)
     claim(tmp_path).close()
+
+
+def test_a_lock_that_fails_leaves_no_file_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(file: Any, _: int) -> None:
+        files.append(file)
+        raise OSError(errno.EIO, "Input/output error")
+
+    files: list[Any] = []
+    monkeypatch.setattr(fcntl, "flock", fails)
+    with pytest.raises(OSError, match="Input/output error"):
+        claim(tmp_path)
+    assert files[0].closed

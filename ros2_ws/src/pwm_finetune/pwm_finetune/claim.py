@@ -35,5 +35,6 @@ def claim(directory: Path) -> IO[bytes]:
         ) from error
     except OSError as error:
         if error.errno not in NO_LOCKS:
+            file.close()
             raise
     return file

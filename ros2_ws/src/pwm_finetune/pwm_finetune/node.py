@@ -19,7 +19,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
@@ -319,19 +319,24 @@ def main() -> int:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     while not stopping.is_set():
-        try:
-            executor.spin_once(timeout_sec=0.1)
-        except Exception as error:  # a candidate that acts must stay watched
-            node.get_logger().error(f"{type(error).__name__}: {error}", throttle_duration_sec=5.0)
+        _spin_once(node, executor)
     deadline = time.monotonic() + LAST_SECONDS
     node.close()
     while not node.calm and time.monotonic() < deadline:
-        executor.spin_once(timeout_sec=0.1)
+        _spin_once(node, executor)
         node.close()
     executor.shutdown()
     node.destroy_node()
     rclpy.shutdown()
     return 0
+
+
+def _spin_once(node: Node, executor: Executor) -> None:
+    """Handle what is due, whatever comes of it: a candidate that acts must stay watched."""
+    try:
+        executor.spin_once(timeout_sec=0.1)
+    except Exception as error:  # the edge of the node
+        node.get_logger().error(f"{type(error).__name__}: {error}", throttle_duration_sec=5.0)
 
 
 if __name__ == "__main__":
