@@ -13,11 +13,12 @@ slides and velocities shifted by up to ``START_NOISE``.
 
 from __future__ import annotations
 
-import importlib
+import hashlib
+import importlib.util
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -92,9 +93,12 @@ class MjcfTask:
         return Rules(reward, getattr(module, "terminated", None), getattr(module, "reset", None))
 
     def _import(self, module: str) -> ModuleType:
-        directory = str(self.modules.resolve())
-        if directory not in sys.path:
-            sys.path.insert(0, directory)
+        directory = self.modules.resolve()
+        if str(directory) not in sys.path:
+            sys.path.insert(0, str(directory))
+        file = directory / f"{module}.py"
+        if file.is_file():
+            return _loaded(file)
         try:
             return importlib.import_module(module)
         except ModuleNotFoundError as error:
@@ -122,6 +126,22 @@ class MjcfTask:
                 f"timestep of {self.mjcf}, {model.opt.timestep} s"
             )
         return round(steps)
+
+
+@cache
+def _loaded(file: Path) -> ModuleType:
+    """Import ``file`` itself, once: other robots' rewards may lie in files of the same name."""
+    name = f"{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
 
 
 @dataclass(frozen=True)

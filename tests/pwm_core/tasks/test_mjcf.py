@@ -124,6 +124,21 @@ def test_a_model_without_actuators_names_the_file(pendulum: MjcfTask) -> None:
         task_from_mjcf(pendulum)
 
 
+def test_rewards_of_two_robots_may_lie_in_files_of_one_name(
+    pendulum: MjcfTask, project: Path
+) -> None:
+    """Each imports what lies beside it, too."""
+    found = []
+    for name, worth in (("first", 1.0), ("second", 2.0)):
+        (project / name).mkdir()
+        (project / name / f"worth_{name}.py").write_text(f"WORTH = {worth}\n")
+        text = f"from worth_{name} import WORTH\ndef walk(*_):\n    return WORTH\n"
+        (project / name / "rewards.py").write_text(text)
+        task = task_from_mjcf(replace(pendulum, reward="rewards:walk", modules=project / name))
+        found.append(task)
+    assert [task.make_single(0).step(np.zeros(1))[1] for task in found] == [1.0, 2.0]
+
+
 def test_an_import_that_fails_inside_the_module_is_the_users_to_see(
     pendulum: MjcfTask, project: Path
 ) -> None:
