@@ -65,8 +65,10 @@ def offline_episode(bundle: Bundle, seed: int) -> OfflineEpisode:
     total = 0.0
     for _ in range(task.episode_steps):
         action = task.action.to_normalised(bundle.act(observation)).astype(np.float32)
-        observation, reward, *_ = environment.step(action)
+        observation, reward, terminated, *_ = environment.step(action)
         total += float(reward)
+        if terminated:
+            break
     return OfflineEpisode(total, observation)
 
 

@@ -53,10 +53,12 @@ def longest_wait(work: Callable[[], Any]) -> tuple[float, float]:
     loop.start()
     ready.wait()
     started = time.perf_counter()
-    kept = work()  # freed outside of the clock
-    took = time.perf_counter() - started
-    done.set()
-    loop.join()
+    try:
+        kept = work()  # freed outside of the clock
+        took = time.perf_counter() - started
+    finally:
+        done.set()
+        loop.join()
     del kept
     return max(waits), took
 

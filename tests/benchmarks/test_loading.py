@@ -3,10 +3,13 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 
 from benchmarks.loading import main
+from pwm_export.bundle import BundleError
 
 
 def test_a_row_per_bundle_and_one_without(make_bundle, capsys: pytest.CaptureFixture[str]) -> None:
@@ -19,3 +22,11 @@ def test_a_row_per_bundle_and_one_without(make_bundle, capsys: pytest.CaptureFix
     assert 0 < loaded["longest wait p50 ms"] <= loaded["longest wait max ms"]
     assert loaded["loading p50 ms"] > 0
     assert sys.getswitchinterval() == pytest.approx(interval)
+
+
+def test_a_file_that_is_no_bundle_ends_it(tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"no graph")
+    before = threading.active_count()
+    with pytest.raises(BundleError, match=r"bundle broken\.onnx"):
+        main([str(tmp_path / "broken.onnx"), "--rounds", "1"])
+    assert threading.active_count() == before
