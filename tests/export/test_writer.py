@@ -21,7 +21,7 @@ from pwm_core.model.config import WorldModelConfig
 from pwm_core.tasks import get_task
 from pwm_export import writer
 from pwm_export.bundle import Bundle
-from pwm_export.precision import PRECISIONS, ActionError
+from pwm_export.precision import PRECISIONS
 from pwm_export.verb import sample_observations
 from pwm_export.writer import CommandedPolicy, ExportError, export_policy
 
@@ -192,16 +192,15 @@ def test_exports_into_one_directory_do_not_meet(
     observations: np.ndarray,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Another export of that name is under way, and ends, while this one checks parity."""
-    path, check = tmp_path / "swing.onnx", writer.action_error
+    """Another export of that name begins and ends while this one is half-way."""
+    path, save = tmp_path / "swing.onnx", writer._save
 
-    def meanwhile(*given: Any) -> ActionError:
-        monkeypatch.setattr(writer, "action_error", check)
-        export_policy(trained, "other", path, observations, {})
-        assert Bundle.load(path).name == "other"
-        return check(*given)
+    def meanwhile(*given: Any) -> None:
+        monkeypatch.setattr(writer, "_save", save)
+        save(*given)
+        assert export_policy(trained, "other", path, observations, {}).name == "other"
 
-    monkeypatch.setattr(writer, "action_error", meanwhile)
+    monkeypatch.setattr(writer, "_save", meanwhile)
     assert export_policy(trained, "swing", path, observations, {}).name == "swing"
     assert [*tmp_path.iterdir()] == [path]
 
