@@ -65,7 +65,7 @@ def test_little_old_data_knows_something(trained: TrainedWorldModel, data: Datas
     """Of two episodes, no decision says how near the others are to itself."""
     few, online = (view(data, TASK, part) for part in (data.episodes[:2], data.episodes[2:]))
     found = judged(trained, online, few)
-    assert found.known > 0.2 * found.decisions
+    assert found.known > 0.1 * found.decisions
     poisoned = changed(online, "reward", lambda reward: reward + 100)
     assert judged(trained, poisoned, few).error > 1000
 
