@@ -126,8 +126,9 @@ class OfflineCoverage:
 TOPIC = Topic(
     "offline-coverage",
     "How much and how good must offline data be? World models and policies from random, mixed and "
-    "expert episodes; whether the checks of exploitation (imagined return more than a quarter "
-    "above the real one) and of poor models (held-out reward error above 6 %) see what goes wrong.",
+    "expert episodes; whether the checks of exploitation (the real return more than a quarter "
+    "below the imagined one) and of poor models (held-out reward error above 6 %) see what goes "
+    "wrong.",
     (
         Column("return", "return"),
         Column("imagined", "imagined return"),
