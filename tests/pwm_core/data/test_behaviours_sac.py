@@ -33,5 +33,5 @@ def test_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         return None if name == "stable_baselines3" else find(name, package)
 
     monkeypatch.setattr("pwm_core.data.behaviours.sac.find_spec", without)
-    with pytest.raises(BehaviourError, match=r"pwm-deploy\[sac\]"):
+    with pytest.raises(BehaviourError, match=r"'\.\[sac\]'"):
         SoftActorCritic()
