@@ -62,6 +62,10 @@ from pwm_core.ranks import Ranks
 from pwm_core.run_directory import RunDirectory, plain
 
 
+class TrainingDivergedError(PwmError):
+    """No gradient is finite any more."""
+
+
 @dataclass(frozen=True)
 class PretrainingConfig:
     """How a world model is trained."""
@@ -326,14 +330,14 @@ class Pretraining:
         return quality
 
     def _require_finite(self, figures: dict[str, Tensor]) -> None:
-        """Raise ``PwmError`` where training has diverged, before such weights are kept.
+        """Raise ``TrainingDivergedError`` before weights that have diverged are kept.
 
         From then on no gradient is finite. It is that of all processes, so that all of them stop.
         """
         for name, figure in figures.items():
             if name.startswith("gradient_norm") and not math.isfinite(norm := figure.item()):
                 kept = f"{self._checkpoint} is from before. " if self._checkpoint.is_file() else ""
-                raise PwmError(
+                raise TrainingDivergedError(
                     f"training has diverged: at update {self.step} of {self.config.updates} "
                     f"{name} is {norm}. {kept}Train anew, in another directory, with a learning "
                     f"rate below {self.config.learning_rate:g}"

@@ -14,6 +14,7 @@ import tyro
 from pwm_core.finetuning.config import FinetuningConfig
 from pwm_core.finetuning.runner import Finetuning, Sources
 from pwm_core.limits import ONE_OR_MORE
+from pwm_core.pretraining.runner import TrainingDivergedError
 from pwm_core.tables import print_table
 
 REFUSED = 3
@@ -43,11 +44,15 @@ class Finetune:
     """Print the verdicts as JSON."""
 
     def run(self) -> int:
-        """Fine-tune, print the gate's verdicts; 3 when it refuses the candidate."""
+        """Fine-tune, print the gate's verdicts; 3 when there is no candidate that it accepts."""
         ONE_OR_MORE.require(self, "threads")
         torch.set_num_threads(self.threads)
         sources = Sources(self.world_model, self.policy, self.data, self.offline)
-        proposal = Finetuning(sources, self.out, self.config).run()
+        try:
+            proposal = Finetuning(sources, self.out, self.config).run()
+        except TrainingDivergedError as error:  # the data's fault as well: other data, another time
+            print(f"refused: the running policy stays; {error}", file=sys.stderr)
+            return REFUSED
         rows = [
             {
                 "check": verdict.check,

@@ -4,8 +4,8 @@
 scripted_learner.py PLAN finetune|export … : PLAN is a JSON file of what each call does, in turn;
 the last of its kind is repeated.
 
-finetune: pass, refuse, same (a candidate that acts as before), lie (status 0 and nothing made),
-or any of those below.
+finetune: pass, refuse, same (a candidate that acts as before), diverge (status 3, words and nothing
+made), lie (status 0 and nothing made), or any of those below.
 export: the path of a bundle to deliver, or die, half (a half-written bundle, then death),
 wrong (exit status 2), hang.
 """
@@ -37,6 +37,9 @@ def main(plan_file: Path, verb: str, options: list[str]) -> int:
         time.sleep(3600)
     if action == "wrong":
         return 2
+    if action == "diverge":
+        print("refused: the running policy stays; training has diverged", file=sys.stderr)
+        return 3
     if action == "lie":
         return 0
     if verb == "export":

@@ -569,6 +569,18 @@ def test_wrong_input_is_not_tried_again(rig: Rig) -> None:
     assert rounds.state.attempts == 1
 
 
+def test_training_that_diverges_ends_the_round_and_the_next_one_begins(rig: Rig) -> None:
+    rounds = rig.begin(["diverge", "pass"], ["GOOD"])
+    rig.record()
+    until(rounds, Phase.LEARNING)
+    until(rounds, Phase.GATHERING)
+    assert "training has diverged" in rounds.state.reason
+    assert (rig.directory / "plan.finetune").read_text() == "1"
+    rig.record()
+    until(rounds, Phase.PROPOSED)
+    assert rounds.state.round == 2
+
+
 def test_exit_status_0_without_a_passed_gate_proves_nothing(rig: Rig) -> None:
     rounds = rig.begin(["lie"], ["GOOD"], retries=0)
     rig.record()

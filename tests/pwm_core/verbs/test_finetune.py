@@ -122,3 +122,11 @@ def test_what_does_not_belong_together_is_named(
     assert "updates is 0" in capsys.readouterr().err
     assert finetune("--threads", "0") == 2
     assert "threads is 0, expected 1 or more" in capsys.readouterr().err
+
+
+def test_training_that_diverges_is_refused_and_leaves_no_candidate(
+    finetune, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert finetune("--learning-rate", "1e30") == 3
+    assert "refused: the running policy stays; training has diverged" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "candidate" / "policy.safetensors").exists()

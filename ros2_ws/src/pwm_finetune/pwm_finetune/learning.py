@@ -40,7 +40,8 @@ class Learning:
         course = self._course
         status = self._run(course.round.finetune(self._settings))
         if status == REFUSED:
-            course.refuse(_failed_checks(self._checks()), self._checks())
+            checks = self._checks()
+            course.refuse(_failed_checks(checks) if checks else log_tail(self._log, 1), checks)
         elif status == 0 and not _accepted(course.round.gate):
             self._died(f"it left no passed gate in {course.round.gate}")
         elif status == 0:
