@@ -73,7 +73,9 @@ class Export:
                 return REFUSED
             evaluation = self._evaluation(trained, path)
             rows.append(self._export(trained, dataset, evaluation, monitoring))
-        print_table("Bundles", rows, self.json)
+        if not self.json:  # in full they leave no room for the rest
+            rows = [row | {"bundle": Path(row["bundle"]).name} for row in rows]
+        print_table(f"Bundles in {self.out}", rows, self.json)
         return 0
 
     def _export(

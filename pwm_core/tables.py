@@ -5,20 +5,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
-    """Print ``rows``; columns are the keys of the first row, floats with four digits."""
+    """Print ``rows``; columns are the keys of the first row, floats with four digits.
+
+    The first one names the row: others give way where there is no room for all.
+    """
     if as_json:
         print(json.dumps(list(rows), indent=1))
         return
     table = Table(title=title, title_justify="left")
-    for name, value in rows[0].items():
-        table.add_column(name, justify="left" if isinstance(value, str) else "right")
+    for place, (name, value) in enumerate(rows[0].items()):
+        justify: Literal["left", "right"] = "left" if isinstance(value, str) else "right"
+        table.add_column(name, justify=justify, no_wrap=place == 0)
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
     Console(width=None if Console().is_terminal else 120).print(table)

@@ -73,6 +73,14 @@ def test_exports_a_bundle_named_after_the_task(
     np.testing.assert_array_equal([seen.low, seen.high], [rows.min(0), rows.max(0)])
 
 
+def test_the_table_tells_bundles_by_the_names_of_their_files(
+    honest: Path, tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "a" / "long" / "way" / "to" / "all" / "the" / "bundles"
+    assert Export((honest,), data=tiny_data, out=out).run() == 0
+    assert f"│ {TASK}.onnx" in capsys.readouterr().out
+
+
 def test_evaluation_of_this_policy_is_kept(
     honest: Path, tiny_data: Path, tmp_path: Path, exported: list[dict]
 ) -> None:
