@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -126,7 +128,8 @@ class Regularisation:
             for place, (setting, group) in enumerate(by_setting(results)):
                 x, y = estimate(group, name), estimate(group, "return")
                 if x is not None and y is not None:
-                    point(axis, x, y, color=f"C{place}", label=str(setting["latent layer"]))
+                    label = str(setting["latent layer"])
+                    point(axis, x, y, color=to_hex(colormaps["tab20"](place)), label=label)
             axis.set_xlabel(AGAINST[name])
             axis.set_ylabel("return")
             axis.set_xlim(left=0)
@@ -167,6 +170,7 @@ def _next(model: FrozenModel, extraction: Extraction, z: Tensor) -> Tensor:
 
 
 AGAINST = {
+    "reward_error": "reward error (%)",
     "one_step": "latent error, one step (% of variance)",
     "open_loop": "latent error, 16 steps (% of variance)",
     "signal_to_noise": "signal to noise of the actor's gradient",
@@ -184,7 +188,6 @@ TOPIC = Topic(
     "and what policies extracted from them earn.",
     (
         Column("return", "return"),
-        Column("reward_error", "reward error (%)"),
         *(Column(name, title) for name, title in AGAINST.items()),
     ),
     {

@@ -20,5 +20,6 @@ def test_figures_that_only_some_cells_have_are_shown_for_those() -> None:
     assert (first[AGAINST["bend"]], second[AGAINST["bend"]]) == ("–", "1")
     (figure,) = TOPIC.presets["full"].draw([old, new]).values()
     drawn = [axis for axis in figure.axes if axis.get_xlabel()]
-    assert [axis.get_xlabel() for axis in drawn] == [AGAINST["one_step"], AGAINST["bend"]]
-    assert [len(axis.containers) for axis in drawn] == [2, 1]
+    shown = [AGAINST[name] for name in ("reward_error", "one_step", "bend")]
+    assert [axis.get_xlabel() for axis in drawn] == shown
+    assert [len(axis.containers) for axis in drawn] == [2, 2, 1]
