@@ -49,7 +49,7 @@ class Demo:
         """Run the stages that are not done; print where the report lies."""
         if self.fresh and self.out.exists():
             print(f"starting over in {self.out}")
-            start_over(self.out, ("stages.json", "data"))
+            start_over(self.out, ("stages.json",))
         settings = {
             name: getattr(self, name) for name in ("seed", "updates", "iterations", "episodes")
         }

@@ -148,7 +148,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     ``RunDirectoryError`` when the directory holds something else than an earlier trial.
     """
     out = arguments.out
-    start_over(out, ("bundles", "trial.json"))
+    start_over(out, ("trial.json", "mujoco_bridge.log"))
     bundles = out / "bundles"
     bundles.mkdir(parents=True)
     shutil.copy(arguments.bundle, bundles / f"{arguments.task}.onnx")
