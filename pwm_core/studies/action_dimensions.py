@@ -252,14 +252,7 @@ TOPIC = Topic(
     {
         "quick": ActionDimensions(),
         "full": ActionDimensions(
-            actions=(2, 8, 32, 128, 500),
-            most_joints=128,
-            seeds=(0, 1, 2, 3, 4),
-            iterations=1000,
-            actor_rates=(1e-2, 3e-3, 1e-3),
-            critic_passes=4,
-            probe_batches=64,
-            reference_batches=256,
+            actions=(2, 8, 32, 128, 500), most_joints=128, iterations=400, critic_passes=2
         ),
         "gpu": ActionDimensions(
             actions=(2, 4, 8, 16, 32, 64, 128, 256, 500, 1000),

@@ -205,18 +205,11 @@ TOPIC = Topic(
     ),
     {
         "quick": FirstOrderVsZeroth(),
-        "medium": FirstOrderVsZeroth(
-            extractors=(FIRST_ORDER, SCORE, PROXIMAL), iterations=600, planner_episodes=2
-        ),
         "full": FirstOrderVsZeroth(
-            tasks=("cartpole-swingup", "cartpole-balance"),
             extractors=(FIRST_ORDER, SCORE, PROXIMAL),
-            seeds=(0, 1, 2, 3, 4),
-            iterations=2000,
-            planner_episodes=4,
-            planners=Planners(),
+            iterations=600,
+            planner_episodes=2,
             horizons=(1, 2, 4, 8, 16, 32),
-            probe_batches=64,
         ),
         "gpu": FirstOrderVsZeroth(
             tasks=("cartpole-swingup", "cartpole-balance"),

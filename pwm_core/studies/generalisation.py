@@ -211,25 +211,11 @@ TOPIC = Topic(
     ),
     {
         "quick": Generalisation(),
-        "medium": Generalisation(
+        "full": Generalisation(
             ways=((NOTHING, 0), (WHOLE, 6), (EMBEDDING, 45), (WHOLE, 45), (NEW, 45)),
             updates=1000,
             new_updates=3000,
             iterations=400,
-        ),
-        "full": Generalisation(
-            newcomers=(
-                *Generalisation().newcomers,
-                Newcomer("cartpole-swingup-sparse", like="cartpole-swingup"),
-                Newcomer("cartpole-swingup", "cartpole-swingup", Shift(mass_scale=1.5)),
-                Newcomer("cartpole-swingup", "cartpole-swingup", Shift(observation_delay=2)),
-                Newcomer("pendulum-swingup"),
-            ),
-            ways=EVERY_WAY,
-            updates=1000,
-            new_updates=3000,
-            seeds=(0, 1, 2, 3, 4),
-            iterations=1000,
         ),
         "gpu": Generalisation(
             newcomers=(

@@ -251,15 +251,14 @@ TOPIC = Topic(
     {
         "quick": GroundTruthDynamics(),
         "full": GroundTruthDynamics(
-            seeds=(0, 1, 2, 3, 4),
-            iterations=1000,
+            iterations=300,
             batch=64,
             model=SIZES["tiny"],
-            updates=5000,
+            updates=2000,
             episodes=1000,
-            wandering=100,
-            planned=100,
-            probe_batches=64,
+            wandering=24,
+            planned=24,
+            probe_batches=16,
         ),
         "gpu": GroundTruthDynamics(
             seeds=(0, 1, 2, 3, 4),

@@ -116,6 +116,14 @@ class MultiTaskVsPerTask:
         return {"return": figure}
 
 
+FIVE = (
+    "cartpole-swingup",
+    "cartpole-balance",
+    "pendulum-spin",
+    "cheetah-run",
+    "mw-drawer-close",
+)
+"""Tasks of four bodies."""
 TEN = (
     "cartpole-swingup",
     "cartpole-balance",
@@ -139,9 +147,7 @@ TOPIC = Topic(
     (Column("return", "return"), Column("reward_error", "reward error (%)")),
     {
         "quick": MultiTaskVsPerTask(),
-        "full": MultiTaskVsPerTask(
-            tasks=TEN, model=SIZES["1M"], updates=2400, seeds=(0, 1, 2, 3, 4), iterations=1000
-        ),
+        "full": MultiTaskVsPerTask(tasks=FIVE, updates=1500, iterations=300),
         "gpu": MultiTaskVsPerTask(
             tasks=TEN, model=SIZES["5M"], updates=10_000, seeds=(0, 1, 2, 3, 4), iterations=10_000
         ),

@@ -138,15 +138,8 @@ TOPIC = Topic(
     ),
     {
         "quick": OfflineCoverage(),
-        "medium": OfflineCoverage(
-            amounts=(99, 999), model=SIZES["tiny"], updates=2000, iterations=300, one_pool=True
-        ),
         "full": OfflineCoverage(
-            amounts=(12, 48, 99, 300, 999),
-            model=SIZES["tiny"],
-            updates=4000,
-            iterations=1000,
-            seeds=(0, 1, 2, 3, 4),
+            amounts=(99, 999), model=SIZES["tiny"], updates=2000, iterations=300, one_pool=True
         ),
         "gpu": OfflineCoverage(
             amounts=(12, 48, 99, 300, 999),

@@ -172,15 +172,7 @@ TOPIC = Topic(
     (Column("at_half", "return after half the decisions"), Column("return", "return after all")),
     {
         "quick": OnlineWorldModel(),
-        "medium": OnlineWorldModel(rounds=12, each=5, updates=500, iterations=150),
-        "full": OnlineWorldModel(
-            tasks=("cartpole-swingup", "pendulum-swingup", "reacher-easy", "cheetah-run"),
-            rounds=30,
-            each=5,
-            updates=1000,
-            seeds=(0, 1, 2, 3, 4),
-            iterations=240,
-        ),
+        "full": OnlineWorldModel(rounds=12, each=5, updates=500, iterations=150),
         "gpu": OnlineWorldModel(
             tasks=("cartpole-swingup", "cheetah-run", "walker-walk", "hopper-hop"),
             rounds=100,

@@ -192,16 +192,8 @@ TOPIC = Topic(
     ),
     {
         "quick": Regularisation(),
-        "medium": Regularisation(
-            task="cheetah-run", model=SIZES["tiny"], updates=2000, iterations=300
-        ),
         "full": Regularisation(
-            choices=MANY,
-            model=SIZES["tiny"],
-            updates=4000,
-            seeds=(0, 1, 2, 3, 4),
-            iterations=1000,
-            probe_batches=64,
+            task="cheetah-run", model=SIZES["tiny"], updates=2000, iterations=300
         ),
         "gpu": Regularisation(
             choices=MANY,

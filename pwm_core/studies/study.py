@@ -10,9 +10,8 @@ from typing import Any, Literal, Protocol
 
 from matplotlib.figure import Figure
 
-Preset = Literal["quick", "medium", "full", "gpu"]
-"""``quick``: minutes on two cores; ``full``: hours on two cores; ``gpu``: for one GPU. Few
-studies have ``medium``, between the first two."""
+Preset = Literal["quick", "full", "gpu"]
+"""``quick``: minutes on two cores; ``full``: an hour or two on them; ``gpu``: for one GPU."""
 Setting = Mapping[str, str | int | float]
 """What is varied, by name, e.g. ``{"actions": 8, "method": "first-order"}``."""
 Figures = Mapping[str, Any]

@@ -31,7 +31,7 @@ class StudyVerb:
     name: Annotated[str, tyro.conf.Positional] = ""
     """Which study."""
     preset: Preset = "quick"
-    """Scale: quick (minutes on two cores), medium (where there is one), full (hours) or gpu."""
+    """Scale: quick (minutes on two cores), full (an hour or two) or gpu."""
     out: Path | None = None
     """Run directory; by default ``runs/studies/NAME/PRESET``."""
     inputs: Annotated[Inputs, tyro.conf.OmitArgPrefixes] = field(default_factory=Inputs)

@@ -48,10 +48,16 @@ CUT: dict[str, dict[str, Any]] = {
         "landscape_points": 5,
     },
     "horizon-batch": {"iterations": 1, "episodes": 1},
-    "regularisation": {"updates": 2, "iterations": 1, "episodes": 1, "probe_batches": 2},
-    "offline-coverage": {"updates": 2, "iterations": 1, "episodes": 1},
+    "regularisation": {
+        "task": "cartpole-swingup",  # the cheetah needs data of its own
+        "updates": 2,
+        "iterations": 1,
+        "episodes": 1,
+        "probe_batches": 2,
+    },
+    "offline-coverage": {"amounts": (12,), "updates": 2, "iterations": 1, "episodes": 1},
     "multi-task-vs-per-task": {
-        "tasks": ("cartpole-swingup",),  # the ten need the data of the ten
+        "tasks": ("cartpole-swingup",),  # the five need the data of the five
         "updates": 2,
         "iterations": 1,
         "episodes": 1,
