@@ -191,21 +191,13 @@ TOPIC = Topic(
     {
         "quick": Muscles(),
         "full": Muscles(
-            tasks=(
-                "myo-finger-pose-fixed",
-                "myo-hand-pose-0-fixed",
-                "myo-leg-walk",
-                "myo-torso-pose-fixed",
-                "myo-challenge-table-tennis-p0",
-                "myo-challenge-soccer-p1",
-            ),
             learning=FromSynergies(
-                rounds=8,
-                each=15,
+                rounds=4,
+                each=30,
                 noise=0.6,
                 model=SIZES["1M"],
-                updates=1000,
-                iterations=240,
+                updates=1500,
+                iterations=200,
                 episodes=1,
                 first=400,
             ),
