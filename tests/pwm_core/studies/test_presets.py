@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Presets nobody waits for in a test: their settings, and the first cell of the full ones."""
+"""Presets nobody waits for in a test: their settings, and the first cell of the large ones."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from pwm_core.extraction.config import ExtractionConfig
 from pwm_core.finetuning.adaptation import AdaptationConfig
 from pwm_core.finetuning.config import FinetuningConfig
 from pwm_core.run_directory import plain
+from pwm_core.studies.generalisation import Generalisation
 from pwm_core.studies.muscles import FromSynergies
-from pwm_core.studies.study import Cell, Inputs
+from pwm_core.studies.study import Cell, Inputs, Preset
 from pwm_core.studies.topics import TOPICS, topic
 
 CUT: dict[str, dict[str, Any]] = {
@@ -76,7 +77,12 @@ CUT: dict[str, dict[str, Any]] = {
         "updates": 2,
     },
 }
-"""What makes the full presets short; all else is theirs."""
+"""What makes the large presets short; all else is theirs."""
+HERE = {
+    "generalisation": {"newcomers": Generalisation().newcomers[:1]},
+}
+"""Tasks that the data of the tests knows, for presets for a GPU: others need data of their own."""
+LARGE = [(name, preset) for name in TOPICS for preset in topic(name).presets if preset != "quick"]
 
 
 @pytest.mark.parametrize("name", list(TOPICS))
@@ -88,18 +94,19 @@ def test_every_preset_has_cells_and_an_identity(name: str) -> None:
         assert json.dumps(plain(study)), preset
 
 
-@pytest.mark.parametrize("name", list(TOPICS))
-def test_the_first_cell_of_the_full_preset_starts(
-    name: str, tmp_path: Path, tiny_data: Path, tiny_world_model: Path
+@pytest.mark.parametrize(("name", "preset"), LARGE)
+def test_the_first_cell_of_a_large_preset_starts(
+    name: str, preset: Preset, tmp_path: Path, tiny_data: Path, tiny_world_model: Path
 ) -> None:
     if name == "muscles":
         pytest.importorskip("envpool")
-    full = topic(name).presets["full"]
-    short = replace(full, **CUT[name])  # type: ignore[type-var]
+    large = topic(name).presets[preset]
+    cut = CUT[name] | (HERE.get(name, {}) if preset == "gpu" else {})
+    short = replace(large, **cut)  # type: ignore[type-var]
     folder = tmp_path / "work" / "cell"
     folder.mkdir(parents=True)
     figures = short.measure(
-        short.settings()[0], full.seeds[0], Inputs(tiny_data, tiny_world_model), folder
+        short.settings()[0], large.seeds[0], Inputs(tiny_data, tiny_world_model), folder
     )
     known = {column.figure for column in topic(name).columns}
     assert known & figures.keys()
