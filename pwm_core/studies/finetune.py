@@ -268,6 +268,6 @@ TOPIC = Topic(
             ),
         ),
     },
-    reads_data=True,
+    tasks_read=lambda study: study.tasks,
     reads_world_model=True,
 )

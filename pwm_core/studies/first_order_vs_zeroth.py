@@ -225,6 +225,6 @@ TOPIC = Topic(
             probe_batches=256,
         ),
     },
-    reads_data=True,
+    tasks_read=lambda study: study.tasks,
     reads_world_model=True,
 )

@@ -232,6 +232,6 @@ TOPIC = Topic(
             iterations=10_000,
         ),
     },
-    reads_data=True,
+    tasks_read=lambda study: [each.like for each in study.newcomers if each.like],
     reads_world_model=True,
 )

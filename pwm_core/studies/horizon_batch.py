@@ -174,6 +174,6 @@ TOPIC = Topic(
             iterations=5000,
         ),
     },
-    reads_data=True,
+    tasks_read=lambda study: (study.task,),
     reads_world_model=True,
 )

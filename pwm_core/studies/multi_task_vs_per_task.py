@@ -152,5 +152,5 @@ TOPIC = Topic(
             tasks=TEN, model=SIZES["5M"], updates=10_000, seeds=(0, 1, 2, 3, 4), iterations=10_000
         ),
     },
-    reads_data=True,
+    tasks_read=lambda study: study.tasks,
 )

@@ -204,5 +204,5 @@ TOPIC = Topic(
             probe_batches=256,
         ),
     },
-    reads_data=True,
+    tasks_read=lambda study: (study.task,),
 )

@@ -110,6 +110,8 @@ def run_study(
             f"study {topic.name}, preset gpu: this machine or this build of torch has no CUDA; "
             "use --preset quick or full"
         )
+    if missing:
+        check_tasks(topic, preset, inputs)
     study = topic.presets[preset]
     identity = plain(study)  # where a field came later, nobody knows what stood in its place
     RunDirectory(out, f"study {topic.name}, {preset}", identity, input_hashes(topic, inputs))
@@ -142,6 +144,19 @@ def input_hashes(topic: Topic, inputs: Inputs) -> dict[str, str]:
             )
         hashes["world_model"] = sha256(inputs.world_model)
     return hashes
+
+
+def check_tasks(topic: Topic, preset: Preset, inputs: Inputs) -> None:
+    """Raise ``PwmError`` where the dataset lacks tasks that the study reads: training takes long."""
+    if topic.tasks_read is None:
+        return
+    needed, known = topic.tasks_read(topic.presets[preset]), Dataset(inputs.data).tasks
+    if lacking := [task for task in dict.fromkeys(needed) if task not in known]:
+        raise PwmError(
+            f"{inputs.data} has no episodes of {', '.join(lacking)}, which study {topic.name}, "
+            f"preset {preset}, reads: make some with pwm collect --tasks "
+            f"{' '.join(dict.fromkeys(needed))} --out DATA, and name them with --data DATA"
+        )
 
 
 def _run(jobs: Sequence[Job], workers: int) -> Iterator[tuple[str, str]]:

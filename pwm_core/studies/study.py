@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -120,7 +120,13 @@ class Topic:
     """What is asked, in a sentence or two."""
     columns: tuple[Column, ...]
     presets: Mapping[Preset, Study]
-    reads_data: bool = False
-    """Whether cells read the dataset of an earlier stage."""
+    tasks_read: Callable[[Any], Iterable[str]] | None = None
+    """The tasks whose episodes a preset's cells read from the dataset of an earlier stage; ``None``
+    where cells read no such dataset."""
     reads_world_model: bool = False
     """Whether cells read the world model of an earlier stage."""
+
+    @property
+    def reads_data(self) -> bool:
+        """Whether cells read the dataset of an earlier stage."""
+        return self.tasks_read is not None

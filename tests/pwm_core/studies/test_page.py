@@ -47,7 +47,7 @@ def test_renewing_the_table_keeps_the_words_around_it(tmp_path: Path, counting: 
 
 
 def test_the_command_on_the_page_names_inputs_from_elsewhere(counting: ModuleType) -> None:
-    reading = replace(counting.TOPIC, reads_data=True, reads_world_model=True)
+    reading = replace(counting.TOPIC, tasks_read=lambda study: (), reads_world_model=True)
     elsewhere = Inputs(Path("runs/ten/data"), Path("model.safetensors"))
     assert command(reading, "full", Inputs()) == "pwm study counting --preset full"
     assert command(counting.TOPIC, "full", elsewhere) == "pwm study counting --preset full"

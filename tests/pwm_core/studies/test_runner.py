@@ -136,3 +136,16 @@ def test_inputs_that_are_missing_are_named(tmp_path: Path, counting: ModuleType)
     with pytest.raises(PwmError, match=r"nothing\.safetensors does not exist: study counting"):
         input_hashes(topic, Inputs(world_model=tmp_path / "nothing.safetensors"))
     assert input_hashes(counting.TOPIC, Inputs()) == {}
+
+
+def test_data_that_lacks_a_task_of_the_study_is_refused_before_anything_runs(
+    tmp_path: Path, counting: ModuleType, tiny_data: Path
+) -> None:
+    inputs, out = Inputs(tiny_data), tmp_path / "out"
+    known = replace(counting.TOPIC, tasks_read=lambda study: ["cartpole-swingup"])
+    assert len(run_study(known, "quick", inputs, tmp_path / "known", workers=1).results) == 4
+    unknown = replace(known, tasks_read=lambda study: ["cartpole-swingup", "cheetah-run"])
+    with pytest.raises(PwmError, match=r"no episodes of cheetah-run, which .*--data DATA"):
+        run_study(unknown, "quick", inputs, out, workers=1)
+    assert not out.exists()
+    assert not run_study(unknown, "quick", inputs, out, workers=1, missing=False).results
