@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,6 @@ from pwm_policy.following import Following
 from pwm_policy.guard import ActionGuard
 from pwm_policy.inbox import Inbox, Sample
 from pwm_policy.loop import (
-    PHASE,
     Audience,
     Command,
     ControlLoop,
@@ -26,6 +26,7 @@ from pwm_policy.loop import (
     Safeguards,
 )
 from pwm_policy.loop_statistics import LoopStatistics
+from pwm_policy.phase import FAR, PHASE, TICKS
 from pwm_policy.pose import Pose
 from pwm_policy.slot import PolicySlot
 
@@ -52,6 +53,26 @@ class Clock(threading.Event):
     def wait(self, timeout: float | None = None) -> bool:
         self.now += timeout or 0.0
         return super().wait(0.001)
+
+
+class Delivering(Clock):
+    """Time in which observations come at moments of their own, while the loop waits."""
+
+    def __init__(self, arrivals: Iterator[float]) -> None:
+        super().__init__()
+        self._arrivals, self._began = arrivals, self.now
+        self._next, self._number = next(arrivals), 1
+        self.put: Callable[[int], None] = lambda number: None
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """``arrivals`` are in control steps from the beginning."""
+        end = self.now + (timeout or 0.0)
+        while (due := self._began + CONTROL_STEP * self._next) <= end:
+            self.now = due
+            self.put(self._number)
+            self._next, self._number = next(self._arrivals), self._number + 1
+        self.now = end
+        return super().wait()
 
 
 class Rig:
@@ -297,6 +318,68 @@ def test_missed_ticks_are_counted_and_keep_the_phase(start, right: Bundle, clock
     assert rig.statistics.snapshot()["missed_ticks"] == 4
     periods = (np.array(ticks[:6]) - arrived) / period
     np.testing.assert_allclose(periods - PHASE, [0, 1, 2, 7.5, 8, 9], atol=1e-6)
+
+
+def delivered(
+    start: Callable[..., Rig],
+    bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    arrivals: Iterator[float],
+    ticks: int,
+) -> tuple[Rig, np.ndarray]:
+    """Let a loop on the clock see ``arrivals``; return when its ticks were, in control steps."""
+    clock, moments = Delivering(arrivals), []
+    began = clock.now
+    monkeypatch.setattr(time, "monotonic", lambda: clock.now)
+    rig = start(bundle, "clock", clock=clock)
+    emit, done = rig.emit, threading.Event()
+
+    def noted(command: Command) -> None:
+        if len(moments) == ticks:
+            done.set()
+        else:
+            moments.append(clock.now)
+            emit(command)
+
+    rig.emit = noted
+    rig.put(0)
+    clock.put = rig.put
+    assert done.wait(60)
+    rig.loop.stop()
+    return rig, (np.array(moments) - began) / CONTROL_STEP
+
+
+def test_ticks_follow_observations_that_have_moved(start, right: Bundle, monkeypatch) -> None:
+    """A sensor that pauses for 0.3 of a control step would be answered late for good."""
+    arrivals = (k if k < 10 else k + 0.3 for k in itertools.count(1))
+    rig, moments = delivered(start, right, monkeypatch, arrivals, 100)
+    counts = rig.statistics.snapshot()
+    assert (counts["phase_shifts"], counts["missed_ticks"]) == (1, 0)
+    steps = [c.observation_step for c in rig.commands]
+    shift = int(np.argmin(np.diff(moments)))
+    np.testing.assert_allclose(np.diff(moments)[[0, shift, -1]], [1, 0.3, 1], atol=1e-6)
+    waited = moments[shift + 1 :] - [step + 0.3 for step in steps[shift + 1 :]]
+    np.testing.assert_allclose(waited, PHASE, atol=1e-6)
+    assert np.all(np.diff(steps[shift:]) == 1)
+    assert TICKS <= shift < 10 + 2 * TICKS
+
+
+@pytest.mark.parametrize(
+    "arrivals",
+    [
+        lambda: (k + 0.1 * (k % 2) for k in itertools.count(1)),
+        lambda: (k + PHASE - 0.9 * FAR for k in itertools.count(1)),
+        lambda: (2.0 * k + 0.3 for k in itertools.count(1)),
+        lambda: (0.3 * k for k in itertools.count(1)),
+    ],
+    ids=["jitter", "within bounds", "slower", "faster"],
+)
+def test_ticks_stay_where_observations_are_near_or_have_no_phase(
+    start, right: Bundle, monkeypatch, arrivals: Callable[[], Iterator[float]]
+) -> None:
+    rig, moments = delivered(start, right, monkeypatch, arrivals(), 3 * TICKS)
+    assert rig.statistics.snapshot()["phase_shifts"] == 0
+    np.testing.assert_allclose(np.diff(moments), 1, atol=1e-6)
 
 
 def test_each_tick_is_watched_with_the_command_that_was_sent(start, right: Bundle) -> None:

@@ -20,13 +20,12 @@ from pwm_policy.following import Following
 from pwm_policy.guard import ActionGuard
 from pwm_policy.inbox import Inbox, Sample
 from pwm_policy.loop_statistics import LoopStatistics
+from pwm_policy.phase import PHASE, Phase
 from pwm_policy.pose import Pose
 from pwm_policy.slot import ActivePolicy, PolicySlot
 
 FRESH_PERIODS = 1.5
 """An observation older than this many control steps is stale: its action is held."""
-PHASE = 0.15
-"""A clock-triggered tick follows the arrival of observations by this part of a control step."""
 LANDING_SECONDS = 20.0
 """A loop that ends gives positions with a rate this long at most to reach the safe action."""
 STOPPING_SECONDS = 5.0
@@ -271,15 +270,21 @@ class ControlLoop(threading.Thread):
 
     def _run_on_clock(self) -> None:
         period = self._settings.control_step
+        phase = Phase(period)
         deadline = self.inbox.arrived + PHASE * period
         deadline += _whole_periods(deadline, period) * period
         while not self._stopped.wait(max(0.0, deadline - time.monotonic())):
             if self._settings.trigger != "clock":
                 return
-            self._seen, now = self.inbox.count, time.monotonic()
+            before, self._seen, now = self._seen, self.inbox.count, time.monotonic()
+            waited = now - self.inbox.arrived
             sample = self.inbox.take(now)
             fresh = now - sample.arrived <= FRESH_PERIODS * period
             self._tick(sample, now, fresh, (0.0, deadline))
+            if phase.lost(self._seen - before, waited):
+                self._statistics.count("phase_shifts")
+                deadline = phase.next_deadline(self.inbox.arrived, time.monotonic())
+                continue
             deadline += period
             missed = _whole_periods(deadline, period)
             self._statistics.count("missed_ticks", missed)

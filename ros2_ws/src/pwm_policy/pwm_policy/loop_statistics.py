@@ -11,6 +11,7 @@ import numpy as np
 COUNTS = (
     "ticks",
     "missed_ticks",
+    "phase_shifts",
     "stale_inputs",
     "refused_inputs",
     "out_of_range_inputs",
