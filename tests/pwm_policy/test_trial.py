@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,12 +25,14 @@ class Node:
         self.acting, self.loaded = "candidate", {"before", "candidate"}
         self.said: list[str] = []
         self.kept: list[OnTrial | None] = []
+        self.renew: Callable[[], None] = lambda: None
 
     def keep_trial(self, trial: OnTrial | None) -> None:
         self.kept.append(trial)
 
     def set_parameters_atomically(self, parameters: list[Any]) -> None:
         self.values |= {parameter.name: parameter.value for parameter in parameters}
+        self.renew()
 
     def get_parameter(self, name: str) -> Any:
         return SimpleNamespace(value=self.values[name])
@@ -129,19 +132,49 @@ def test_what_cannot_be_taken_back_is_said_and_tried_again(
     assert node.acting == "before"
 
 
+def successor(node: Any, kept: OnTrial | None) -> Trial:
+    """A trial in the node that replaces one that has left ``kept``."""
+    assert kept is not None
+    trial = Trial(node, node, node)
+    node.renew = trial.renew  # as the node does when its parameters were set
+    trial.resume(kept)
+    return trial
+
+
 def test_a_trial_goes_on_in_the_node_that_replaces_one_that_died(
     node: Any, now: list[float]
 ) -> None:
     node.values |= {"trial_policy": "", "trial_fallback": "", "trial_timeout": 0.0}
-    trial = Trial(node, node, node)
-    trial.resume(OnTrial("candidate", "before", 3.0))
-    trial.renew()  # the node does so when its parameters were set
+    trial = successor(node, OnTrial("candidate", "before", 3.0))
     now[0] += 2.9
     trial.look()
     assert node.acting == "candidate"
     now[0] += 0.2
     trial.look()
     assert node.acting == "before"
+
+
+def test_nodes_that_die_one_after_another_get_no_more_time(node: Any, now: list[float]) -> None:
+    kept: OnTrial | None = OnTrial("candidate", "before", 3.0)
+    for _ in range(3):
+        trial = successor(node, kept)
+        trial.look()
+        assert node.acting == "candidate"
+        kept = node.kept[-1]
+        now[0] += 1.1
+    successor(node, kept).look()
+    assert node.acting == "before"
+
+
+def test_a_node_that_is_told_of_its_trial_again_gets_all_of_its_time(
+    node: Any, now: list[float]
+) -> None:
+    trial = successor(node, OnTrial("candidate", "before", 3.0, now[0] + 1.0))
+    trial.renew()
+    assert node.kept[-1] == OnTrial("candidate", "before", 3.0)
+    now[0] += 2.9
+    trial.look()
+    assert node.acting == "candidate"
 
 
 def test_the_next_node_is_told_of_a_trial_and_of_its_end(node: Any, now: list[float]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, fields
+from dataclasses import replace
 
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -19,7 +19,7 @@ from pwm_policy.slot import PolicySlot
 LOOK_SECONDS = 0.2
 RETRY_SECONDS = 5.0
 """A policy that could not be taken back is tried to be so again after this."""
-TRIAL_PARAMETERS = {field.name: f"trial_{field.name}" for field in fields(OnTrial)}
+TRIAL_PARAMETERS = {name: f"trial_{name}" for name in ("policy", "fallback", "timeout")}
 """What says a trial: field and parameter."""
 
 
@@ -28,7 +28,7 @@ class Trial:
 
     Whoever lets a candidate act may die, or its machine be cut off: then ``trial_fallback`` acts
     again. A policy that is not on trial is left alone. A trial goes on in a node that replaces one
-    that died, as the policy does.
+    that died, as the policy does, and gets no more time by it if that one dies, too.
     """
 
     def __init__(self, node: Node, slot: PolicySlot, services: PolicyServices) -> None:
@@ -47,11 +47,17 @@ class Trial:
         self._until = time.monotonic() + trial.timeout if trial else math.inf
 
     def resume(self, trial: OnTrial) -> None:
-        """Go on with the trial of a node that died; its time counts from now on."""
-        values = asdict(trial)
+        """Go on with the trial of a node that died.
+
+        Its time counts from now on, or since the first of several nodes that nobody has told
+        anything.
+        """
+        resumed = replace(trial, until=min(trial.until, time.monotonic() + trial.timeout))
         self._node.set_parameters_atomically(
-            [Parameter(name, value=values[field]) for field, name in TRIAL_PARAMETERS.items()]
-        )
+            [Parameter(name, value=getattr(trial, f)) for f, name in TRIAL_PARAMETERS.items()]
+        )  # which renews
+        self._until = resumed.until
+        self._services.keep_trial(resumed)
 
     def look(self) -> None:
         """Let the fallback act again once nobody has watched the candidate for too long."""
