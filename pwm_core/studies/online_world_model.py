@@ -172,13 +172,7 @@ TOPIC = Topic(
     (Column("at_half", "return after half the decisions"), Column("return", "return after all")),
     {
         "quick": OnlineWorldModel(),
-        "full": OnlineWorldModel(
-            tasks=("cartpole-swingup", "cheetah-run"),
-            rounds=12,
-            each=5,
-            updates=500,
-            iterations=150,
-        ),
+        "full": OnlineWorldModel(rounds=12, each=5, updates=500, iterations=150),
         "gpu": OnlineWorldModel(
             tasks=("cartpole-swingup", "cheetah-run", "walker-walk", "hopper-hop"),
             rounds=100,
