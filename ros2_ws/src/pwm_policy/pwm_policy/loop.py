@@ -277,13 +277,13 @@ class ControlLoop(threading.Thread):
             if self._settings.trigger != "clock":
                 return
             before, self._seen, now = self._seen, self.inbox.count, time.monotonic()
-            waited = now - self.inbox.arrived
+            arrived = self.inbox.arrived
             sample = self.inbox.take(now)
             fresh = now - sample.arrived <= FRESH_PERIODS * period
             self._tick(sample, now, fresh, (0.0, deadline))
-            if phase.lost(self._seen - before, waited):
+            if phase.lost(self._seen - before, now - arrived):
                 self._statistics.count("phase_shifts")
-                deadline = phase.next_deadline(self.inbox.arrived, time.monotonic())
+                deadline = phase.next_deadline(arrived, time.monotonic())
                 continue
             deadline += period
             missed = _whole_periods(deadline, period)

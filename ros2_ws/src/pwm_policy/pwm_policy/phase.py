@@ -1,46 +1,55 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether observations wait too long for the tick of a clock. No ROS."""
+"""Whether the ticks of a clock have left the phase of the observations they answer. No ROS."""
 
 from __future__ import annotations
 
-from statistics import median
+import cmath
+import math
 
 PHASE = 0.15
 """A clock-triggered tick follows the arrival of observations by this part of a control step."""
-FAR = 0.5
-"""Observations that wait longer than this part of a control step wait too long: a sensor that
-paused, or whose clock is another, has left the phase."""
+NEAR, FAR = 0.05, 0.35
+"""Nearer to arrivals than the first some are just missed; after the second their answers are late.
+A sensor that paused, or whose clock is another, brings ticks there."""
 TICKS = 50
-"""Ticks over which they must do so."""
+"""Ticks that are judged together."""
+SPARE = 2
+"""Arrivals that these may have more or less than one each: else there is no phase to keep."""
+AGREEMENT = 0.5
+"""Length of the mean of the ticks' phases as unit vectors, at least: else they have none."""
 
 
 class Phase:
-    """Judges the time from an arrival to its tick, over ticks that had one arrival each.
-
-    Faster sensors are near any tick, slower ones near none.
-    """
+    """Judges the time from arrivals to ticks, where there is about one arrival for each."""
 
     def __init__(self, period: float) -> None:
         """``period`` seconds between ticks."""
         self._period = period
-        self._waited: list[float] = []
+        self._forget()
+
+    def _forget(self) -> None:
+        self._ticks, self._arrivals, self._sum = 0, 0, 0j
 
     def lost(self, arrivals: int, waited: float) -> bool:
         """Note a tick and what came since the one before; whether ticks should move.
 
-        ``waited`` seconds since the last of the ``arrivals``.
+        ``waited`` seconds since the last arrival.
         """
-        if arrivals != 1:
-            self._waited.clear()
+        self._ticks += 1
+        self._arrivals += arrivals
+        self._sum += cmath.exp(2j * math.pi * waited / self._period)
+        if self._ticks < TICKS:
             return False
-        self._waited.append(waited)
-        if len(self._waited) < TICKS:
+        odd, mean = abs(self._arrivals - TICKS), self._sum / TICKS
+        self._forget()
+        if odd > SPARE or abs(mean) < AGREEMENT:
             return False
-        far = median(self._waited) > FAR * self._period
-        self._waited.clear()
-        return far
+        return not NEAR <= cmath.phase(mean) / (2 * math.pi) % 1.0 <= FAR
 
     def next_deadline(self, arrived: float, now: float) -> float:
-        """Return the first moment from ``now`` on that follows arrivals like ``arrived``'s."""
-        deadline = arrived + PHASE * self._period
-        return deadline + max(0.0, -((deadline - now) // self._period)) * self._period
+        """Return when to answer, in phase, what follows the observation that ``arrived``.
+
+        Not before ``now``.
+        """
+        deadline = arrived + (1.0 + PHASE) * self._period
+        return deadline + max(0.0, math.ceil((now - deadline) / self._period)) * self._period
