@@ -212,9 +212,8 @@ def test_a_trial_goes_on_when_the_policy_node_is_replaced(
         """Whether the disk knows what acts, and that it is on trial."""
         for file in (tmp_path / "state").glob("*.acting"):
             kept.update(json.loads(file.read_text()), file=file)
-        return kept.get("trial") == {"policy": name, "fallback": TASK, "timeout": 600.0} and (
-            kept["acting"]["policy"] == name
-        )
+        trial = {"policy": name, "fallback": TASK, "timeout": 600.0, "until": None}
+        return kept.get("trial") == trial and kept["acting"]["policy"] == name
 
     until(on_trial, "the trial on disk")
     kill(found.policy)

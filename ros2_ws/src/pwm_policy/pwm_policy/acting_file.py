@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -41,7 +40,7 @@ class OnTrial:
     """Policy that acts again when nobody says so any more."""
     timeout: float
     """Seconds after which nobody has said so for too long."""
-    until: float = math.inf
+    until: float | None = None
     """When that is where a node goes on with the trial of one that died, and nobody has said so
     since: seconds of the machine's monotonic clock, which its processes share."""
 

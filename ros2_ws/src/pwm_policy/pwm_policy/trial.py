@@ -52,12 +52,14 @@ class Trial:
         Its time counts from now on, or since the first of several nodes that nobody has told
         anything.
         """
-        resumed = replace(trial, until=min(trial.until, time.monotonic() + trial.timeout))
+        until = time.monotonic() + trial.timeout
+        if trial.until is not None:
+            until = min(until, trial.until)
         self._node.set_parameters_atomically(
             [Parameter(name, value=getattr(trial, f)) for f, name in TRIAL_PARAMETERS.items()]
         )  # which renews
-        self._until = resumed.until
-        self._services.keep_trial(resumed)
+        self._until = until
+        self._services.keep_trial(replace(trial, until=until))
 
     def look(self) -> None:
         """Let the fallback act again once nobody has watched the candidate for too long."""
