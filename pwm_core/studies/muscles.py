@@ -137,11 +137,10 @@ class Muscles:
         return run_episodes(task, act, range(episodes)).returns.tolist()
 
     def draw(self, results: Sequence[Result]) -> Mapping[str, Figure]:
-        figure, axes = panels(len(self.tasks) + 1, 2)
-        for axis, task in zip(axes, self.tasks, strict=False):
+        tasks = values(results, "task")
+        figure, axes = panels(len(tasks) + 1, 2)
+        for axis, task in zip(axes, tasks, strict=False):
             chosen = selected(results, task=task)
-            if not chosen:
-                continue
             for place, name in enumerate(RETURNS):
                 means = [np.mean(result.figures[name]) for result in chosen]
                 axis.bar(place, np.mean(means), color=f"C{place}", alpha=0.8)
