@@ -147,7 +147,7 @@ def input_hashes(topic: Topic, inputs: Inputs) -> dict[str, str]:
 
 
 def check_tasks(topic: Topic, preset: Preset, inputs: Inputs) -> None:
-    """Raise ``PwmError`` where the dataset lacks tasks that the study reads, which takes long."""
+    """Raise ``PwmError`` where the dataset lacks tasks that the study reads."""
     if topic.tasks_read is None:
         return
     needed, known = topic.tasks_read(topic.presets[preset]), Dataset(inputs.data).tasks
