@@ -22,15 +22,20 @@ class RowReader:
         self._file = open(file, "rb", buffering=0)  # noqa: SIM115 (closed with the reader)
         self._row_bytes, self._width = 4 * width, width
 
-    def read(self, first: np.ndarray, count: int) -> np.ndarray:
+    def read(self, first: np.ndarray, count: int, last: np.ndarray) -> np.ndarray:
         """Return rows ``first[b]`` to ``first[b] + count - 1`` as ``[count, batch, width]``.
 
-        They are the caller's to write to. ``DatasetError`` when the file has become shorter.
+        After ``last[b]`` that row is repeated. They are the caller's to write to. ``DatasetError``
+        when the file has become shorter.
         """
-        handle, size = self._file.fileno(), self._row_bytes * count
-        places = (first * self._row_bytes).tolist()
-        data = bytearray().join([os.pread(handle, size, place) for place in places])
+        handle, row, size = self._file.fileno(), self._row_bytes, self._row_bytes * count
+        places = (first * row).tolist()
+        sizes = (np.minimum(count, last - first + 1) * row).tolist()
+        runs = [os.pread(handle, *run) for run in zip(sizes, places, strict=True)]
+        for b in np.flatnonzero(last - first + 1 < count):
+            runs[b] += runs[b][-row:] * ((size - sizes[b]) // row)
+        data = bytearray().join(runs)
         if len(data) != size * len(first):
             raise DatasetError(f"{self._file.name} was truncated while it was read")
-        runs = np.frombuffer(data, "<f4").reshape(len(first), count, self._width)
-        return np.ascontiguousarray(runs.transpose(1, 0, 2))
+        rows = np.frombuffer(data, "<f4").reshape(len(first), count, self._width)
+        return np.ascontiguousarray(rows.transpose(1, 0, 2))

@@ -2,8 +2,10 @@
 """Windows of consecutive transitions; batch k is a pure function of the seed and k.
 
 Every episode is visited once per epoch, at a random offset, and no window crosses an episode's
-edge. Memory is a few numbers per episode and the time of a batch is constant, whatever the number
-of transitions: only the rows of the batch are read.
+edge. Behind a terminal state a window stays there, so that the decisions that end an episode are
+drawn as often as those before, and as early in a window. Memory is a few numbers per episode and
+the time of a batch is constant, whatever the number of transitions: only the rows of the batch are
+read.
 """
 
 from __future__ import annotations
@@ -31,9 +33,17 @@ class Windows:
     reward: Tensor
     """``[horizon, batch]``"""
     terminal: Tensor
-    """``[horizon, batch]``, 1 where ``observation[t + 1]`` is a terminal state, else 0."""
+    """``[horizon, batch]``, 1 where ``observation[t + 1]`` is a terminal state, else 0.
+
+    What follows a terminal state is this state again, with rewards of zero.
+    """
     task: Tensor
     """Task index ``[batch]``."""
+
+    @property
+    def decided(self) -> Tensor:
+        """``[horizon, batch]``, 1 where something was decided: not behind a terminal state."""
+        return torch.cat([torch.ones_like(self.terminal[:1]), 1 - self.terminal[:-1]])
 
     def to(self, device: torch.device) -> Windows:
         """Return the windows on ``device``."""
@@ -62,8 +72,9 @@ class WindowSampler:
             for name, width in zip(ARRAYS, widths, strict=True)
         ]
         self._start = table.start.copy()
-        self._choices = table.length - horizon + 1
-        self._terminal = np.where(table.column("terminated"), table.stop - 1, -1)
+        terminated = table.column("terminated")
+        self._choices = np.where(terminated, table.length, table.length - horizon + 1)
+        self._last, self._terminated = table.stop - 1, terminated.copy()
         self._task = table.task_index(tasks)
         if (self._task < 0).any():
             missing = [task for task in table.tasks if task not in tasks]
@@ -95,19 +106,23 @@ class WindowSampler:
         rng = np.random.default_rng([self._seed, 1, number])
         first = (self._start[episodes] + rng.integers(self._choices[episodes]))[share]
         episode = episodes[share]
-        observation, action, reward = self._readers
+        last = self._last[episode]
+        observation, action, rewards = self._readers
         led_to = first + 1 + np.arange(self._horizon)[:, None]
+        reward = rewards.read(first + 1, self._horizon, last)[..., 0]
+        reward[led_to > last] = 0.0
+        terminal = (led_to >= last) & self._terminated[episode]
         return Windows(
-            torch.from_numpy(observation.read(first, self._horizon + 1)),
-            torch.from_numpy(action.read(first + 1, self._horizon)),
-            torch.from_numpy(reward.read(first + 1, self._horizon)[..., 0]),
-            torch.from_numpy((led_to == self._terminal[episode]).astype(np.float32)),
+            torch.from_numpy(observation.read(first, self._horizon + 1, last)),
+            torch.from_numpy(action.read(first + 1, self._horizon, last)),
+            torch.from_numpy(reward),
+            torch.from_numpy(terminal.astype(np.float32)),
             torch.from_numpy(self._task[episode]),
         )
 
 
 def _require_length(table: EpisodeTable, horizon: int, path: Path) -> None:
-    short = np.flatnonzero(table.length < horizon)
+    short = np.flatnonzero((table.length < horizon) & ~table.column("terminated"))
     if len(short):
         first = table[int(short[0])]
         raise DatasetError(

@@ -22,7 +22,7 @@ from pwm_core.finetuning.held_out import side_by_side
 from pwm_core.finetuning.recorded_rewards import agreement
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.model.world_model import WorldModel
-from pwm_core.pretraining.judgement import judge, predict, validation_windows
+from pwm_core.pretraining.judgement import judge, latent_squares, predict, validation_windows
 
 Relation = Literal["below", "at most", "at least"]
 """``below`` stands in the gates of earlier runs only."""
@@ -121,13 +121,12 @@ def window_errors(model: WorldModel, windows: Windows) -> dict[str, Tensor]:
 
     No rewards where all windows have the same.
     """
-    p = predict(model, windows)
-    spread = (p.encoded - p.encoded.mean((0, 1))).square().mean()
-    errors = {"latent": (p.latent[1:] - p.encoded[1:]).square().mean((0, 2)) / spread}
-    variance = windows.reward.var()
+    p, decided = predict(model, windows), windows.decided
+    squares = {"latent": latent_squares(p, decided == 1)}
+    variance = windows.reward[decided == 1].var()
     if variance > 0:
-        errors["reward"] = (p.reward - windows.reward).square().mean(0) / variance
-    return errors
+        squares["reward"] = (p.reward - windows.reward).square() / variance
+    return {name: (s * decided).sum(0) / decided.sum(0) for name, s in squares.items()}
 
 
 def known_rewards(c: Contenders, windows: Windows, config: GateConfig) -> Verdict:

@@ -10,11 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pwm_core.data.dataset import Dataset, DatasetError, EpisodeTable
+from pwm_core.data.dataset import Dataset, EpisodeTable
 from pwm_core.data.sampler import Windows, WindowSampler
 from pwm_core.model.world_model import WorldModel
 from pwm_core.pretraining.loss import unroll
-from pwm_core.pretraining.preparation import long_enough
 
 WINDOWS = 1024
 """Windows in a judgement, shared by the tasks."""
@@ -24,33 +23,31 @@ FEWEST = 32
 
 @dataclass(frozen=True)
 class ModelQuality:
-    """Open-loop errors, each relative to the variance of what is predicted."""
+    """Open-loop errors, each relative to the variance of what is predicted.
+
+    They are of the decisions in the windows, none of what lies behind a terminal state.
+    """
 
     reward_error: float | None
     """Mean squared reward error over the horizon / variance of the rewards; ``None`` where the
     held-out rewards are all the same."""
     latent_error: tuple[float, ...]
-    """Mean squared latent error after 1, 2, … steps / variance of the encoded latents."""
+    """Mean squared latent error after 1, 2, … steps / variance of the encoded latents, as many
+    steps as the longest window has."""
+    termination_error: float | None = None
+    """Mean squared error of the probability that a decision ends the episode / variance of whether
+    it does: 1 is as good as knowing how often. ``None`` where no window ends, or for a model that
+    does not predict ends."""
 
 
 def validation_windows(
     dataset: Dataset, held_out: EpisodeTable, tasks: Sequence[str], horizon: int, seed: int
 ) -> Windows:
-    """Return windows of ``held_out`` episodes, as many of each task that has long enough ones.
-
-    ``DatasetError`` where every episode terminated before ``horizon`` decisions.
-    """
-    judging = long_enough(held_out, horizon)
-    if not judging:
-        raise DatasetError(
-            f"{dataset.path}: all {len(held_out)} episodes to judge the model on terminated before "
-            f"its horizon of {horizon} decisions: give a shorter --horizon, or data with longer "
-            "episodes"
-        )
-    present = judging.tasks
+    """Return windows of ``held_out`` episodes, as many of each task."""
+    present = held_out.tasks
     each = max(WINDOWS // len(present), FEWEST)
     batches = [
-        WindowSampler(dataset, judging.of_task(task), tasks, horizon, each, seed).batch(0)
+        WindowSampler(dataset, held_out.of_task(task), tasks, horizon, each, seed).batch(0)
         for task in present
     ]
     parts = zip(*(vars(batch).values() for batch in batches), strict=True)
@@ -67,6 +64,9 @@ class Prediction:
     """Latents predicted, of the same shape; the first is the encoded."""
     reward: Tensor
     """Rewards predicted, ``[horizon, batch]``."""
+    ends: Tensor | None
+    """Probability that a decision ends the episode, ``[horizon, batch]``; ``None`` where the model
+    has no termination head."""
 
 
 @torch.no_grad()
@@ -76,37 +76,60 @@ def predict(model: WorldModel, windows: Windows) -> Prediction:
     embedding = model.embedding(windows.task)
     encoded = model.encode(windows.observation, windows.task)
     latent = unroll(model, encoded[0], windows.action, embedding)
-    reward = model.reward(latent[:-1], windows.action, embedding.expand(horizon, -1, -1))
-    return Prediction(encoded, latent, reward)
+    repeated = embedding.expand(horizon, -1, -1)
+    reward = model.reward(latent[:-1], windows.action, repeated)
+    ends = 1 - model.continues(latent[1:], repeated) if model.config.termination else None
+    return Prediction(encoded, latent, reward, ends)
 
 
-def relative_errors(encoded: Tensor, latent: Tensor, found: Tensor, reward: Tensor) -> ModelQuality:
-    """Return the errors of latents ``[horizon + 1, batch, latent]`` and rewards."""
-    variance = reward.var()
-    error = ((found - reward).square().mean() / variance).item() if variance > 0 else None
-    spread = (encoded - encoded.mean((0, 1))).square().mean()
-    latent_error = (latent[1:] - encoded[1:]).square().mean((1, 2)) / spread
-    return ModelQuality(error, tuple(latent_error.tolist()))
+def latent_squares(p: Prediction, counted: Tensor) -> Tensor:
+    """Return squared latent errors ``[horizon, batch]`` / variance of the encoded latents.
+
+    The variance is that of the latents before and after decisions ``counted [horizon, batch]``.
+    """
+    latents = p.encoded[torch.cat([counted[:1], counted])]
+    spread = (latents - latents.mean(0)).square().mean()
+    return (p.latent[1:] - p.encoded[1:]).square().mean(2) / spread
+
+
+def relative_errors(p: Prediction, windows: Windows, of: Tensor) -> ModelQuality:
+    """Return the errors of what is predicted of those of ``windows`` that ``of [batch]`` says."""
+    counted = (windows.decided == 1) & of
+    number = counted.sum(1)
+    reached = number > 0
+    latent_error = (latent_squares(p, counted) * counted).sum(1)[reached] / number[reached]
+    return ModelQuality(
+        _relative(p.reward[counted], windows.reward[counted]),
+        tuple(latent_error.tolist()),
+        None if p.ends is None else _relative(p.ends[counted], windows.terminal[counted]),
+    )
+
+
+def _relative(found: Tensor, true: Tensor) -> float | None:
+    """Return mean squared error / variance, ``None`` where all that is true is the same."""
+    variance = true.var()
+    return ((found - true).square().mean() / variance).item() if variance > 0 else None
 
 
 def judge(model: WorldModel, windows: Windows) -> ModelQuality:
     """Predict ``windows`` and return the errors over all of them."""
-    p = predict(model, windows)
-    return relative_errors(p.encoded, p.latent, p.reward, windows.reward)
+    return relative_errors(predict(model, windows), windows, _every(windows))
 
 
 def judge_tasks(
     model: WorldModel, windows: Windows, tasks: Sequence[str]
 ) -> tuple[ModelQuality, dict[str, ModelQuality]]:
     """Predict ``windows``; return the errors over all of them and over those of each task."""
-    p = predict(model, windows)
-    whole = relative_errors(p.encoded, p.latent, p.reward, windows.reward)
-    per_task = {}
-    for index in windows.task.unique().tolist():
-        of = windows.task == index
-        chosen = p.encoded[:, of], p.latent[:, of], p.reward[:, of], windows.reward[:, of]
-        per_task[tasks[index]] = relative_errors(*chosen)
-    return whole, per_task
+    prediction = predict(model, windows)
+    per_task = {
+        tasks[index]: relative_errors(prediction, windows, windows.task == index)
+        for index in windows.task.unique().tolist()
+    }
+    return relative_errors(prediction, windows, _every(windows)), per_task
+
+
+def _every(windows: Windows) -> Tensor:
+    return torch.ones_like(windows.task, dtype=torch.bool)
 
 
 def quality_record(whole: ModelQuality, per_task: dict[str, ModelQuality]) -> dict[str, Any]:

@@ -59,7 +59,8 @@ def world_model_loss(
 
     With a termination head also the binary cross-entropy of the latents reached; with several
     dynamics heads also :func:`ensemble_loss`, where ``shares [heads - 1, batch]`` says how much
-    each window counts for each head (once without it). Every part is a mean over the windows.
+    each window counts for each head (once without it). Every part is a mean over the windows; what
+    lies behind a terminal state counts as zero.
     """
     horizon = windows.action.shape[0]
     embedding = model.embedding(windows.task)
@@ -69,9 +70,10 @@ def world_model_loss(
     z = model.encode(windows.observation[0], windows.task)
     latents = unroll(model, z, windows.action, embedding)
     rho = weights.rho ** torch.arange(horizon, device=z.device)
-    consistency = ((latents[1:] - target).square().mean((1, 2)) * rho).mean()
+    decided = windows.decided.to(latents.dtype)
+    consistency = (((latents[1:] - target) * decided[..., None]).square().mean((1, 2)) * rho).mean()
     logits = model.reward_logits(latents[:-1], windows.action, repeated)
-    reward = (model.two_hot.loss(logits, windows.reward).mean(1) * rho).mean()
+    reward = ((model.two_hot.loss(logits, windows.reward) * decided).mean(1) * rho).mean()
     total = weights.consistency * consistency + weights.reward * reward
     termination = ensemble = None
     if model.config.termination:
@@ -79,20 +81,22 @@ def world_model_loss(
         entropy = functional.binary_cross_entropy_with_logits(
             logit, windows.terminal.to(logit.dtype), reduction="none"
         )
-        termination = (entropy.mean(1) * rho).mean()
+        termination = ((entropy * decided).mean(1) * rho).mean()
         total = total + weights.termination * termination
     if model.config.dynamics_heads > 1:
         inputs = torch.cat([latents[:-1], windows.action, repeated], -1).detach()
-        ensemble = ensemble_loss(model, inputs, target, rho, shares)
+        counted = rho[:, None] * decided
+        ensemble = ensemble_loss(model, inputs, target, counted, shares)
         total = total + weights.consistency * ensemble
     return WorldModelLoss(total, consistency, reward, termination, ensemble)
 
 
 def ensemble_loss(
-    model: WorldModel, inputs: Tensor, target: Tensor, rho: Tensor, shares: Tensor | None
+    model: WorldModel, inputs: Tensor, target: Tensor, counted: Tensor, shares: Tensor | None
 ) -> Tensor:
     """Return the mean squared error of the other dynamics heads, one step ahead.
 
+    Decisions count by ``counted [horizon, batch]``.
     They start from the first head's latents (in ``inputs [horizon, batch, …]``, detached), where
     imagination will ask for their disagreement, and send no gradient into encoder or embeddings:
     the model itself learns as it would without them.
@@ -102,7 +106,7 @@ def ensemble_loss(
     )
     if shares is not None:
         errors = errors * shares[:, None]
-    return (errors * rho[:, None]).mean()
+    return (errors * counted).mean()
 
 
 def bootstrap_shares(heads: int, batch: int, seed: int, step: int) -> Tensor:

@@ -108,12 +108,3 @@ def balanced(episodes: EpisodeTable) -> EpisodeTable:
     _, task, counts = np.unique(episodes.column("task"), return_inverse=True, return_counts=True)
     repeats = np.round(counts.max() / counts).astype(int)
     return episodes[np.repeat(np.arange(len(episodes)), repeats[task])]
-
-
-def long_enough(episodes: EpisodeTable, horizon: int) -> EpisodeTable:
-    """Return ``episodes`` without those that terminated before ``horizon`` decisions.
-
-    Falling early is nature in an episodic task, and shorter windows of the curriculum use those
-    episodes; a short episode that did not terminate is a fault for the sampler to name.
-    """
-    return episodes[(episodes.length >= horizon) | ~episodes.column("terminated")]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 REWARD_ERROR_LIMIT = 0.06
@@ -33,10 +33,31 @@ def too_poor(quality: Mapping[str, Any], task: str | None = None) -> str | None:
 
 
 def quality_row(quality: Mapping[str, Any]) -> dict[str, str]:
-    """Return the errors of a model, or of one of its tasks, as columns of a table."""
-    error, latent = quality["reward_error"], quality["latent_error"]
-    return {
-        "reward error": "unknown" if error is None else f"{error:.2%}",
-        "latent error, 1 step": f"{latent[0]:.2%}",
-        f"latent error, {len(latent)} steps": f"{latent[-1]:.2%}",
-    }
+    """Return the errors of a model as columns of a table."""
+    return quality_rows([quality])[0]
+
+
+def quality_rows(qualities: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Return the errors of models, or of tasks of one, as rows of a table.
+
+    How well ends of episodes are foreseen has a column where any of them has ends.
+    """
+    steps = max(len(quality["latent_error"]) for quality in qualities)
+    ends = [quality.get("termination_error") for quality in qualities]
+    rows = []
+    for quality, end in zip(qualities, ends, strict=True):
+        latent = quality["latent_error"]
+        fewer = "" if len(latent) == steps else f" (after {len(latent)})"
+        row = {
+            "reward error": _percent(quality["reward_error"]),
+            "latent error, 1 step": f"{latent[0]:.2%}",
+            f"latent error, {steps} steps": f"{latent[-1]:.2%}{fewer}",
+        }
+        if any(other is not None for other in ends):
+            row["termination error"] = _percent(end)
+        rows.append(row)
+    return rows
+
+
+def _percent(error: float | None) -> str:
+    return "unknown" if error is None else f"{error:.2%}"

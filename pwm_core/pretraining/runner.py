@@ -53,7 +53,6 @@ from pwm_core.pretraining.preparation import (
     balanced,
     build_model,
     extend_model,
-    long_enough,
     pad,
     train_only_new_embeddings,
 )
@@ -246,7 +245,7 @@ class Pretraining:
         self.samplers = {
             horizon: WindowSampler(
                 self.dataset,
-                long_enough(training, horizon),
+                training,
                 names,
                 horizon,
                 config.transitions // horizon,

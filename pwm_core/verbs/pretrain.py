@@ -15,7 +15,7 @@ from pwm_core.errors import PwmError
 from pwm_core.model.config import SIZES, LatentLayerName, RewardHeadName, WorldModelConfig
 from pwm_core.model.store import TrainedWorldModel
 from pwm_core.pretraining.loss import LossWeights
-from pwm_core.pretraining.quality import REWARD_ERROR_LIMIT, quality_row
+from pwm_core.pretraining.quality import REWARD_ERROR_LIMIT, quality_row, quality_rows
 from pwm_core.pretraining.runner import Pretraining, PretrainingConfig, PretrainingOptions
 from pwm_core.ranks import joined_ranks
 from pwm_core.tables import print_table
@@ -149,10 +149,9 @@ class Pretrain:
             "parameters": sum(p.numel() for p in trained.model.parameters()),
             **quality_row(trained.quality),
         }
-        tasks = [
-            {"task": task, **quality_row(quality)}
-            for task, quality in trained.quality["tasks"].items()
-        ]
+        qualities = trained.quality["tasks"]
+        rows = quality_rows(list(qualities.values()))
+        tasks = [{"task": task, **row} for task, row in zip(qualities, rows, strict=True)]
         if self.json:
             summary["tasks"] = tasks
         title = (

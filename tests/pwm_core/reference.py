@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import torch
 from torch import Tensor
@@ -122,6 +123,12 @@ def reward_loss(model, outputs: Tensor, reward: float) -> Tensor:
     return -sum(w * p for w, p in zip(coded, functional.log_softmax(outputs, -1), strict=True))
 
 
+def until_the_end(windows, b: int) -> int:
+    """Decisions of a window up to its first terminal state."""
+    ends = windows.terminal[:, b].tolist()
+    return ends.index(1) + 1 if 1 in ends else len(ends)
+
+
 def world_model_loss(model, windows, weights, shares=None) -> dict[str, Tensor]:
     """The loss and its parts by name, one window and one step at a time."""
     horizon, batch = windows.reward.shape
@@ -131,7 +138,7 @@ def world_model_loss(model, windows, weights, shares=None) -> dict[str, Tensor]:
     for b in range(batch):
         task = int(windows.task[b])
         z = encode(model, windows.observation[0, b], task)
-        for t in range(horizon):
+        for t in range(until_the_end(windows, b)):
             action = windows.action[t, b]
             weight = weights.rho**t / (horizon * batch)
             outputs = reward_logits(model, z, action, task)
@@ -160,28 +167,32 @@ def world_model_loss(model, windows, weights, shares=None) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def judge(model, windows) -> tuple[float, list[float]]:
-    """Relative reward error and relative latent error after each step."""
+def judge(model, windows) -> tuple[float, list[float], float]:
+    """Relative reward error, relative latent error after each step, relative error of ends."""
     horizon, batch = windows.reward.shape
     squares, latent_squares, encoded = [], [[] for _ in range(horizon)], []
+    rewards, ends, chances = [], [], []
     for b in range(batch):
         task = int(windows.task[b])
         z = encode(model, windows.observation[0, b], task)
         encoded.append(z)
-        for t in range(horizon):
+        for t in range(until_the_end(windows, b)):
             found = reward(model, z, windows.action[t, b], task)
             squares.append(float((found - windows.reward[t, b]) ** 2))
+            rewards.append(float(windows.reward[t, b]))
             z = step(model, z, windows.action[t, b], task)
             target = encode(model, windows.observation[t + 1, b], task)
             encoded.append(target)
             latent_squares[t].append(float((z - target).square().mean()))
-    rewards = windows.reward.flatten().tolist()
-    mean = sum(rewards) / len(rewards)
-    variance = sum((r - mean) ** 2 for r in rewards) / (len(rewards) - 1)
+            if model.config.termination:
+                ends.append(float(windows.terminal[t, b]))
+                chances.append(1 - float(continues(model, z, task)))
     spread = float(torch.stack(encoded).var(0, correction=0).mean())
+    wrong = [(chance - end) ** 2 for chance, end in zip(chances, ends, strict=True)]
     return (
-        sum(squares) / len(squares) / variance,
+        sum(squares) / len(squares) / statistics.variance(rewards),
         [sum(s) / len(s) / spread for s in latent_squares],
+        sum(wrong) / len(wrong) / statistics.variance(ends) if any(ends) else math.nan,
     )
 
 

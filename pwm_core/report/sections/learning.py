@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pwm_core.pretraining.quality import REWARD_ERROR_LIMIT, quality_row, too_poor
+from pwm_core.pretraining.quality import REWARD_ERROR_LIMIT, quality_row, quality_rows, too_poor
 from pwm_core.report import commands
 from pwm_core.report.charts import Line, line_chart, percent
 from pwm_core.report.markup import figure, grid, note, table
@@ -72,7 +72,7 @@ def _task_errors(tasks: dict[str, dict[str, Any]]) -> str:
     if len(tasks) < 2:
         return ""
     ranked = sorted(tasks.items(), key=lambda item: -(item[1]["reward_error"] or 0.0))
-    rows = [quality_row(quality) for _, quality in ranked]
+    rows = quality_rows([quality for _, quality in ranked])
     cells = [
         [task, *row.values(), "no" if too_poor(quality) else "yes"]
         for (task, quality), row in zip(ranked, rows, strict=True)

@@ -114,8 +114,45 @@ def test_the_end_of_an_episode_is_terminal_only_where_it_is(tmp_path: Path) -> N
         expected = (episode % 2 == 0) & (step == torch.from_numpy(lengths)[episode])
         assert torch.equal(windows.terminal, expected.float())
         assert (episode == episode[0]).all()
-        ends += int(expected.sum())
+        ends += int(expected[0].sum())
     assert ends > 100, "the ends were seen"
+
+
+@pytest.fixture
+def fallen(tmp_path: Path) -> Dataset:
+    """Six episodes that terminated, shorter and longer than a window of 4; columns as above."""
+    writer = DatasetWriter(tmp_path, [TaskInfo.of(get_task(NAMES[0]))])
+    for number, steps in enumerate((1, 2, 3, 5, 9, 4)):
+        observation = np.zeros((steps + 1, 5), np.float32)
+        observation[:, 0], observation[:, 1] = number, np.arange(steps + 1)
+        step = np.arange(1, steps + 1, dtype=np.float32)
+        writer.append(NAMES[0], "x", number, observation, step[:, None] / 100, step, True)
+    return Dataset(tmp_path)
+
+
+def test_a_window_stays_in_a_terminal_state(fallen: Dataset) -> None:
+    draws, length = sampler(fallen, batch=5), fallen.episodes.length.copy()
+    for k in range(100):
+        windows = draws.batch(k)
+        episode, step = windows.observation[..., 0].long(), windows.observation[..., 1]
+        last = torch.from_numpy(length)[episode[0]]
+        expected = (step[0] + torch.arange(5.0)[:, None]).minimum(last)
+        assert (episode == episode[0]).all()
+        assert torch.equal(step, expected.to(step))
+        behind = step[:-1] == last
+        assert torch.equal(windows.decided == 0, behind)
+        assert torch.equal(windows.terminal == 1, step[1:] == last)
+        assert torch.equal(windows.reward, torch.where(behind, 0, step[1:]))
+
+
+def test_the_last_decision_is_drawn_as_often_and_as_early_as_others(fallen: Dataset) -> None:
+    """Nine decisions: each is first in a ninth of the windows, and second in all but the first."""
+    draws = WindowSampler(fallen, [e for e in fallen.episodes if e.length == 9], NAMES, 4, 900, 0)
+    step, decided = (lambda w: (w.observation[1:, :, 1], w.decided == 1))(draws.batch(0))
+    for place in range(4):
+        found = Counter(step[place][decided[place]].int().tolist())
+        assert set(found) == set(range(1 + place, 10))
+        assert all(60 < count < 150 for count in found.values()), "100 expected, deviation 9.4"
 
 
 def test_every_row_can_be_drawn_in_some_window(numbered: Dataset) -> None:

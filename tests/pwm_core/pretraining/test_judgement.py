@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 import torch
 
-from pwm_core.data.dataset import Dataset, DatasetError, EpisodeTable
+from pwm_core.data.dataset import Dataset, EpisodeTable
 from pwm_core.data.sampler import Windows
 from pwm_core.data.split import split
 from pwm_core.model.world_model import WorldModel
@@ -42,9 +42,29 @@ def test_judgement_equals_the_reference(
     random_model: WorldModel, windows: Windows, reference
 ) -> None:
     quality = judge(random_model, windows)
-    reward_error, latent_error = reference.judge(random_model, windows)
+    reward_error, latent_error, _ = reference.judge(random_model, windows)
     assert quality.reward_error == pytest.approx(reward_error, rel=1e-4)
     assert quality.latent_error == pytest.approx(latent_error, rel=1e-6)
+    assert quality.termination_error is None
+
+
+def test_only_what_was_decided_is_judged(
+    random_model: WorldModel, windows: Windows, reference
+) -> None:
+    """One window ends with its second decision, one with its last, two go on."""
+    model = WorldModel(dataclasses.replace(random_model.config, termination=True), 2, 3, 2).double()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.4)
+    windows.terminal[1:, 2] = windows.terminal[2, 0] = 1
+    quality = judge(model, windows)
+    reward_error, latent_error, termination_error = reference.judge(model, windows)
+    assert quality.reward_error == pytest.approx(reward_error, rel=1e-4)
+    assert quality.latent_error == pytest.approx(latent_error, rel=1e-6)
+    assert quality.termination_error == pytest.approx(termination_error, rel=1e-4)
+    windows.terminal[:] = 0
+    assert judge(model, windows).termination_error is None
+    windows.terminal[1:] = 1
+    assert len(judge(model, windows).latent_error) == 2, "no window has a third decision"
 
 
 def test_perfect_predictions_are_judged_perfect(random_model: WorldModel, windows: Windows) -> None:
@@ -66,7 +86,7 @@ def test_each_task_is_judged_by_its_own_windows(
     whole, per_task = judge_tasks(random_model, windows, ["first", "second"])
     assert whole == judge(random_model, windows)
     for index, name in enumerate(("first", "second")):
-        reward_error, latent_error = reference.judge(random_model, of_task(windows, index))
+        reward_error, latent_error, _ = reference.judge(random_model, of_task(windows, index))
         assert per_task[name].reward_error == pytest.approx(reward_error, rel=1e-4)
         assert per_task[name].latent_error == pytest.approx(latent_error, rel=1e-6)
     record = quality_record(whole, per_task)
@@ -91,16 +111,13 @@ def test_every_held_out_task_is_among_the_windows(dataset: Dataset) -> None:
     assert set(only.task.tolist()) == {1}
 
 
-def test_episodes_that_ended_before_the_horizon_are_not_judged_on(dataset: Dataset) -> None:
-    """A task with no others has no windows; without any window the error says what to do."""
-    tasks = list(dataset.tasks)
+def test_episodes_that_ended_before_the_horizon_are_judged_on(dataset: Dataset) -> None:
     fell = [
         dataclasses.replace(episode, length=5, terminated=True)
-        for episode in dataset.of_task(tasks[0])
+        for episode in dataset.of_task("cartpole-swingup")
     ]
-    some = EpisodeTable.of([*fell, *dataset.of_task(tasks[1])])
-    windows = validation_windows(dataset, some, tasks, 8, 0)
-    assert windows.task.tolist() == [1] * 1024
-    with pytest.raises(DatasetError, match=r"all 4 episodes .* before its horizon of 8 .*shorter"):
-        validation_windows(dataset, EpisodeTable.of(fell), tasks, 8, 0)
-    assert set(validation_windows(dataset, EpisodeTable.of(fell), tasks, 5, 0).task.tolist()) == {0}
+    tasks = list(dataset.tasks)
+    windows = validation_windows(dataset, EpisodeTable.of(fell), tasks, 8, 0)
+    assert windows.task.tolist() == [tasks.index("cartpole-swingup")] * 1024
+    assert (windows.decided.sum(0) <= 5).all()
+    assert set(windows.decided.sum(0).tolist()) == {1, 2, 3, 4, 5}

@@ -17,7 +17,8 @@ def windows() -> Windows:
     torch.manual_seed(5)
     horizon, batch = 3, 4
     terminal = torch.zeros(horizon, batch)
-    terminal[-1, 1] = terminal[-1, 3] = 1
+    terminal[-1, 1] = 1
+    terminal[1:, 3] = 1
     return Windows(
         torch.randn(horizon + 1, batch, 3, dtype=torch.float64),
         torch.rand(horizon, batch, 2, dtype=torch.float64) * 2 - 1,
@@ -73,6 +74,20 @@ def test_loss_and_gradients_equal_the_reference(
             mine, other, rtol=1e-4, atol=1e-7, msg=lambda text, name=name: f"{name}: {text}"
         )
         assert mine.abs().max() > 0, name
+
+
+def test_nothing_behind_a_terminal_state_matters(
+    random_model: WorldModel, windows: Windows
+) -> None:
+    model = with_choices(random_model, termination=True, dynamics_heads=3)
+    observation, action = windows.observation.clone(), windows.action.clone()
+    reward = windows.reward.clone()
+    observation[3:, 3], action[2:, 3], reward[2:, 3] = 9.0, 0.9, 9.0
+    other = Windows(observation, action, reward, windows.terminal, windows.task)
+    first, second = (world_model_loss(model, w, LossWeights()) for w in (windows, other))
+    assert first.named() == second.named()
+    observation[2, 3] = 9.0  # the terminal state itself does
+    assert world_model_loss(model, other, LossWeights()).named() != first.named()
 
 
 def test_the_ensemble_changes_nothing_in_the_model(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pwm_core.data.dataset import Dataset, DatasetError, DatasetWriter, EpisodeTable, TaskInfo
+from pwm_core.data.dataset import Dataset, DatasetError, DatasetWriter, TaskInfo
 from pwm_core.data.sampler import WindowSampler
 from pwm_core.errors import PwmError
 from pwm_core.model.store import TrainedWorldModel
@@ -18,7 +18,6 @@ from pwm_core.pretraining.preparation import (
     balanced,
     build_model,
     extend_model,
-    long_enough,
     pad,
 )
 from pwm_core.pretraining.runner import Pretraining
@@ -101,15 +100,6 @@ def test_balanced_repeats_the_rarer_tasks(tmp_path: Path) -> None:
     assert found == {"pendulum-swingup": 10, "cartpole-swingup": 10, "cartpole-balance": 8}
     starts = {episode.start for episode in balanced(data.episodes)}
     assert starts == {episode.start for episode in data.episodes}
-
-
-def test_episodes_that_ended_early_are_left_to_shorter_windows(dataset: Dataset) -> None:
-    first, second, *_ = dataset.episodes
-    fell = dataclasses.replace(first, length=5, terminated=True)
-    cut = dataclasses.replace(second, length=5)
-    table = EpisodeTable.of([fell, cut, second])
-    assert list(long_enough(table, 6)) == [cut, second]
-    assert list(long_enough(table, 5)) == [fell, cut, second]
 
 
 def test_a_narrower_task_is_added(trained: TrainedWorldModel, pendulum: Dataset) -> None:
