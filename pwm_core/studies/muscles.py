@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +75,8 @@ class Muscles:
         )
     )
     """How each is learned. One episode judges: EnvPool 1.2.5 begins all of them alike."""
+    times: tuple[int, ...] | None = None
+    """How many times as many episodes each of the tasks gets; one times by default."""
     seeds: tuple[int, ...] = (0, 1, 2)
     random_episodes: int = 5
     """Episodes in which each muscle is random."""
@@ -86,13 +88,14 @@ class Muscles:
 
     def measure(self, setting: Setting, seed: int, inputs: Inputs, folder: Path) -> Figures:
         task = get_task(str(setting["task"]))
-        learning = {"task": task.name, "method": ONLINE}
-        learned = self.learning.measure(learning, seed, inputs, folder)
+        learning = self._learning(task)
+        learned = learning.measure({"task": task.name, "method": ONLINE}, seed, inputs, folder)
         policy = TrainedPolicy.load(folder / "round0" / "policy" / POLICY_FILE)
-        extraction = self._extraction(task, seed, folder)
+        extraction = self._extraction(task, learning, seed, folder)
         ratios = self._signal_to_noise(extraction)
         self._follow_score(extraction)
         quality = extraction.trained.quality["tasks"][task.name]
+        ends = quality["termination_error"]
         return {
             "let_go": self._returns(task, _let_go(task), 1),
             "random": self._returns(task, uniform_random(task, seed), self.random_episodes),
@@ -103,18 +106,27 @@ class Muscles:
             "score_imagined": extraction.imagined_return(_first_observation(extraction)),
             "imagined": policy.record["training"]["imagined_return"],
             "reward_error": reward_error(extraction.trained, task.name),
+            "termination_error": None if ends is None else 100 * ends,
             "one_step": 100 * quality["latent_error"][0],
             "open_loop": 100 * quality["latent_error"][-1],
             "first_order": ratios[0],
             "score_function": ratios[1],
         }
 
-    def _extraction(self, task: Task, seed: int, folder: Path) -> Extraction:
+    def _learning(self, task: Task) -> FromSynergies:
+        """Return how the task is learned."""
+        times = self.times[self.tasks.index(task.name)] if self.times else 1
+        learning = self.learning
+        return replace(learning, first=times * learning.first, each=times * learning.each)
+
+    def _extraction(
+        self, task: Task, learning: FromSynergies, seed: int, folder: Path
+    ) -> Extraction:
         """Return an extraction like that of the first round, which has not begun."""
         file, whole = folder / "round0" / "world_model" / WORLD_MODEL, Dataset(folder / "data")
-        data = only(whole, whole.episodes[: self.learning.first])
+        data = only(whole, whole.episodes[: learning.first])
         trained = TrainedWorldModel.load(file, torch.device("cpu"))
-        out, config = folder / "score_function", self.learning.extraction(seed)
+        out, config = folder / "score_function", learning.extraction(seed)
         return Extraction(trained, data, task.name, out, config, ExtractionOptions())
 
     def _signal_to_noise(self, extraction: Extraction) -> tuple[float, float]:
@@ -182,6 +194,7 @@ TOPIC = Topic(
         Column("score_imagined", "imagined, score function"),
         Column("imagined", "imagined, first-order"),
         Column("reward_error", "reward error (%)"),
+        Column("termination_error", "termination error (%)"),
         Column("one_step", "latent error, one step (% of variance)"),
         Column("open_loop", "latent error, 16 steps (% of variance)"),
         Column("score_function", "signal to noise, score function"),
@@ -200,6 +213,7 @@ TOPIC = Topic(
                 episodes=1,
                 first=400,
             ),
+            times=(10, 1, 5),
         ),
         "gpu": Muscles(
             tasks=(

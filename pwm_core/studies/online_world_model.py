@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -119,9 +120,13 @@ class OnlineWorldModel:
         writer, present = DatasetWriter(folder / "data", [TaskInfo.of(task)]), self.before(number)
         if len(writer.episodes) == present:
             behaviour = StoredPolicy.open(policy, self.noise) if policy else self.random()
-            added = self.before(number + 1) - present
-            played = behaviour.collect(task, added, _first_seed(seed) + present)
-            numbered = enumerate(played, start=present)
+            last = self.before(number + 1)
+            together, first = behaviour.block or last, _first_seed(seed)
+            blocks = (
+                behaviour.collect(task, min(together, last - begin), first + begin)
+                for begin in range(present, last, together)
+            )
+            numbered = enumerate(chain.from_iterable(blocks), start=present)
             writer.extend([Trajectory(task.name, "online", i, **vars(e)) for i, e in numbered])
         return Dataset(writer.path)
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from pwm_core.data.behaviours.behaviour import Trajectory, play
+from pwm_core.data.behaviours.behaviour import Choose, Trajectory, play_in
 from pwm_core.data.behaviours.noise import correlated_noise
 from pwm_core.tasks import Task
 
@@ -35,18 +35,22 @@ class Synergies:
         return True
 
     def collect(self, task: Task, episodes: int, seed: int) -> list[Trajectory]:
-        """Run ``episodes``, few at a time: a simulator of such a body takes 130 MB."""
-        rng = np.random.default_rng(seed)
-        found: list[Trajectory] = []
-        while missing := episodes - len(found):
-            found += self._play(task, min(missing, SIDE_BY_SIDE), rng, seed + len(found))
-        return found
+        """Run ``episodes``, few at a time and one after the other in the same environments.
 
-    def _play(
-        self, task: Task, episodes: int, rng: np.random.Generator, seed: int
-    ) -> list[Trajectory]:
+        A simulator of such a body takes 130 MB, and as long to make as an episode.
+        """
+        rng = np.random.default_rng(seed)
+        together = min(episodes, SIDE_BY_SIDE)
+        environment = task.make_vector(together, seed)
+        found: list[Trajectory] = []
+        while len(found) < episodes:
+            found += play_in(environment, task, self._excitations(task, together, rng))
+        return found[:episodes]
+
+    def _excitations(self, task: Task, episodes: int, rng: np.random.Generator) -> Choose:
+        """Return the actions of whole episodes, drawn anew."""
         weight = rng.standard_normal((episodes, self.signals, task.action.size))
         shape = (episodes, task.episode_steps, self.signals)
         signal = correlated_noise(rng, shape, self.correlation) / np.sqrt(self.signals)
         action = signal @ weight
-        return play(task, lambda decision, _: action[:, decision], episodes, seed)
+        return lambda decision, _: action[:, decision]

@@ -11,6 +11,7 @@ import numpy as np
 
 from pwm_core.errors import PwmError
 from pwm_core.tasks import Task
+from pwm_core.tasks.task import VectorEnvironment
 
 Choose = Callable[[int, np.ndarray], np.ndarray]
 """``choose(decision, observation [N, O]) -> action [N, A]`` in [-1, 1]."""
@@ -58,7 +59,11 @@ class Behaviour(Protocol):
 
 def play(task: Task, choose: Choose, episodes: int, seed: int) -> list[Trajectory]:
     """Run ``episodes`` side by side in a vector of environments, each to its own end."""
-    environment = task.make_vector(episodes, seed)
+    return play_in(task.make_vector(episodes, seed), task, choose)
+
+
+def play_in(environment: VectorEnvironment, task: Task, choose: Choose) -> list[Trajectory]:
+    """Run the next episode in each of the environments of ``task``, to its own end."""
     record = Recorder(task, environment.reset())
     for decision in range(task.episode_steps):
         action = np.clip(choose(decision, record.observation), -1, 1)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pwm_core.data.dataset import Dataset
 from pwm_core.model.config import WorldModelConfig
 from pwm_core.studies.muscles import TOPIC, FromSynergies, Muscles
 from pwm_core.studies.runner import run_study
@@ -28,6 +29,7 @@ SMALL = Muscles(
         first=12,
         behaviour=Synergies(signals=2),
     ),
+    times=(2,),
     seeds=(0,),
     random_episodes=2,
     probe_batches=3,
@@ -40,11 +42,13 @@ def test_the_smallest_scale_runs_from_cells_to_plots(tmp_path: Path) -> None:
     assert not outcome.failures
     (row,) = table_rows(outcome.results, TOPIC.columns)
     assert row["muscles"] == "5"
-    assert "–" not in row.values()
+    assert [title for title, shown in row.items() if shown == "–"] == ["termination error (%)"]
     figures = outcome.results[0].figures
     assert len(figures["random"]) == 2
     assert len(figures["let_go"]) == 1
-    assert len(figures["data"]) == 12
+    assert len(figures["data"]) == 24
+    (data,) = tmp_path.glob("work/*/data")
+    assert len(Dataset(data).episodes) == 24 + 6, "those of its own, too"
     assert figures["random"][0] != figures["let_go"][0]
     SMALL.draw(outcome.results)["muscles"].savefig(tmp_path / "plot.png", dpi=30)
 
