@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from pwm_core.pretraining.quality import REWARD_ERROR_LIMIT, quality_row, too_poor
+from pwm_core.pretraining.quality import REWARD_ERROR_LIMIT, quality_row, quality_rows, too_poor
 
 
 @pytest.mark.parametrize("error", [0.0, 0.018, REWARD_ERROR_LIMIT])
@@ -49,3 +49,15 @@ def test_row_of_a_table() -> None:
     assert list(row) == ["reward error", "latent error, 1 step", "latent error, 3 steps"]
     assert list(row.values()) == ["1.23%", "10.00%", "30.00%"]
     assert quality_row({"reward_error": None, "latent_error": [0.1]})["reward error"] == "unknown"
+
+
+def test_rows_of_several_tasks_have_the_same_columns() -> None:
+    """One ends after a step and foresees no end, the other never ends; an older file knows none."""
+    falls = {"reward_error": 0.5, "latent_error": [0.1], "termination_error": 1.02}
+    never = {"reward_error": 0.5, "latent_error": [0.1, 0.2], "termination_error": None}
+    older = {"reward_error": 0.5, "latent_error": [0.1, 0.2]}
+    rows = quality_rows([falls, never, older])
+    assert len({tuple(row) for row in rows}) == 1
+    assert [row["termination error"] for row in rows] == ["102.00%", "unknown", "unknown"]
+    assert rows[0]["latent error, 2 steps"] == "10.00% (after 1)"
+    assert "termination error" not in quality_rows([never, older])[0]
