@@ -54,7 +54,7 @@ def quality_rows(qualities: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]
             f"latent error, {steps} steps": f"{latent[-1]:.2%}{fewer}",
         }
         if any(other is not None for other in ends):
-            row["termination error"] = _percent(end)
+            row["termination error"] = "–" if end is None else _percent(end)
         rows.append(row)
     return rows
 

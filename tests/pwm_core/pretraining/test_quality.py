@@ -58,6 +58,6 @@ def test_rows_of_several_tasks_have_the_same_columns() -> None:
     older = {"reward_error": 0.5, "latent_error": [0.1, 0.2]}
     rows = quality_rows([falls, never, older])
     assert len({tuple(row) for row in rows}) == 1
-    assert [row["termination error"] for row in rows] == ["102.00%", "unknown", "unknown"]
+    assert [row["termination error"] for row in rows] == ["102.00%", "–", "–"]
     assert rows[0]["latent error, 2 steps"] == "10.00% (after 1)"
     assert "termination error" not in quality_rows([never, older])[0]
