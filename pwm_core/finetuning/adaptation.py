@@ -94,7 +94,9 @@ def adapt(
         folder = out / f"round{number}"
         proposal = Proposal.stored(folder)
         if proposal is None:
-            sources = Sources(running.world_model, running.policy, recording.path, offline)
+            sources = Sources(
+                running.world_model, running.policy, recording.path, offline, start.policy
+            )
             proposal = Finetuning(sources, folder, config.finetuning).run()
         candidate, kept = Policies(proposal.policy, proposal.world_model), False
         if proposal.accepted:

@@ -14,6 +14,9 @@ class GateConfig:
 
     action_change: float = 1.0
     """Largest root mean square of the change of actions, which are in [-1, 1]."""
+    action_drift: float = 2.0
+    """The same against the policy that all rounds began with (``--origin``). Two is the most that
+    actions can be apart: it lets all pass."""
     recorded_rewards: float = 0.05
     """Largest squared difference of recorded rewards from what the old model expects where the
     offline data lies near, relative to the variance of its rewards."""
@@ -29,7 +32,7 @@ class GateConfig:
     """Held-out online observations on which both policies act, at most."""
 
     def __post_init__(self) -> None:
-        POSITIVE.require(self, "action_change", "recorded_rewards", "reward_error")
+        POSITIVE.require(self, "action_change", "action_drift", "recorded_rewards", "reward_error")
         NOT_NEGATIVE.require(self, "told_apart")
         ONE_OR_MORE.require(self, "starts", "observations")
 

@@ -54,12 +54,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Contenders:
-    """The running policy and world model, and what would follow them; both know one task."""
+    """The running policy and world model, and what would follow them; all know one task."""
 
     old_model: TrainedWorldModel
     new_model: TrainedWorldModel
     running: TrainedPolicy
     candidate: TrainedPolicy
+    origin: TrainedPolicy
+    """The policy that all rounds began with."""
 
 
 def verdicts(
@@ -76,7 +78,7 @@ def verdicts(
         *prediction(c, windows_of(online, horizon, seed), apart, config),
         known_rewards(c, windows_of(offline, 1, seed), config),
         imagined(c, online, config, seed),
-        action_change(c, online, config, seed),
+        *action_changes(c, online, config, seed),
     ]
 
 
@@ -176,15 +178,28 @@ def _imagine(c: Contenders, policy: TrainedPolicy, observation: Tensor) -> float
 
 
 @torch.no_grad()
-def action_change(c: Contenders, online: Dataset, config: GateConfig, seed: int) -> Verdict:
-    """The candidate does not act all too differently on what was recorded."""
+def action_changes(c: Contenders, online: Dataset, config: GateConfig, seed: int) -> list[Verdict]:
+    """The candidate does not act all too differently on what was recorded.
+
+    Neither than what runs, nor than what all rounds began with: many small steps lead far.
+    """
     starts = StartRows(online.episodes)
     rows = starts.draw(np.random.default_rng(seed), min(config.observations, len(starts)))
     observation = torch.from_numpy(online.observation[rows][:, : c.running.task.observation.size])
-    change = c.candidate.policy(observation) - c.running.policy(observation)
-    figure = change.square().mean().sqrt().item()
+    action = c.candidate.policy(observation)
     meaning = "root mean square on held-out online observations; actions are in [-1, 1]"
-    return Verdict("action change", figure, "at most", config.action_change, meaning)
+    return [
+        Verdict(check, root_mean_square(action - other.policy(observation)), "at most", bound, text)
+        for check, other, bound, text in (
+            ("action change", c.running, config.action_change, meaning),
+            ("action drift", c.origin, config.action_drift, f"{meaning}, from the first policy"),
+        )
+    ]
+
+
+def root_mean_square(difference: Tensor) -> float:
+    """Return the root of the mean square of a difference of actions."""
+    return difference.square().mean().sqrt().item()
 
 
 def rejected(record: Mapping[str, Any]) -> str | None:

@@ -54,6 +54,8 @@ class Sources:
     """Dataset of the robot that it runs on."""
     offline: Path
     """Dataset that the world model was trained on."""
+    origin: Path | None = None
+    """The policy that all rounds began with; the running one by default."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +95,20 @@ class Finetuning:
         self.running = TrainedPolicy.load(sources.policy)
         trained = TrainedWorldModel.load(sources.world_model, torch.device("cpu"))
         require_match(trained, self.running)
+        self.origin = TrainedPolicy.load(sources.origin) if sources.origin else self.running
+        if self.origin.task != self.running.task:
+            raise FinetuningError(
+                f"{sources.origin} is a policy of {self.origin.task.name}, or of other layouts "
+                f"than the running one of {self.running.task.name}"
+            )
         self.lineage = {
             "running_policy": sha256(sources.policy),
             "running_world_model": sha256(sources.world_model),
             "dataset": online.fingerprint(),
             "offline_dataset": offline.fingerprint(),
         }
+        if sources.origin:
+            self.lineage["origin_policy"] = sha256(sources.origin)
         self.online = of_policy(online, self.running, config.horizon)
         judging = parts(self.online, config.held_out)[1].episodes
         if lack := lack_of_windows(judging, config.horizon):
@@ -160,14 +170,21 @@ class Finetuning:
             "cpu", evaluate_every=max(1, EVERY // 5), checkpoint_every=EVERY
         )
         tuning = PolicyTuning(
-            new, self.online, self.offline, self.out / "candidate", config, options, self.running
+            new,
+            self.online,
+            self.offline,
+            self.out / "candidate",
+            config,
+            options,
+            self.running,
+            self.origin,
         )
         return tuning.run(self.lineage | {"world_model": sha256(self._world_model)})
 
     def _judge(self, new: TrainedWorldModel, candidate: TrainedPolicy) -> Proposal:
         config = self.config
         online, offline = (parts(d, config.held_out)[1] for d in (self.online, self.offline))
-        contenders = Contenders(self.old, new, self.running, candidate)
+        contenders = Contenders(self.old, new, self.running, candidate, self.origin)
         found = [
             recorded_rewards(self.old, self.online, self.offline, config.gate, config.seed),
             *verdicts(contenders, online, offline, config.horizon, config.gate, config.seed),

@@ -21,6 +21,7 @@ from pwm_core.extraction.starts import StartRows
 from pwm_core.extraction.store import TrainedPolicy
 from pwm_core.finetuning.anchor import AnchoredLearner
 from pwm_core.finetuning.config import FinetuningConfig
+from pwm_core.finetuning.gate import root_mean_square
 from pwm_core.finetuning.inputs import parts
 from pwm_core.finetuning.mixture import MixedSampler
 from pwm_core.model.store import TrainedWorldModel
@@ -32,7 +33,10 @@ from pwm_core.pretraining.runner import Pretraining, PretrainingConfig, Pretrain
 ANCHORS = 512
 """Recorded states in which the change of actions is penalised."""
 MARGIN = 0.9
-"""Share of the gate's bound on the change of actions that is used: it judges other states."""
+"""Share of the gate's bounds on changes of actions that is used: it judges other states."""
+
+CHANGES = ("action_change", "action_drift")
+"""Of an iterate, as the gate's bounds on them are called."""
 
 
 class ModelTuning(Pretraining):
@@ -96,7 +100,8 @@ class PolicyTuning(Extraction):
     """Extraction that begins with the running actor and stays near it, mostly from online states.
 
     The iterate is kept that the model imagines to earn most from the starts of online episodes,
-    among those whose actions have changed no more than the gate allows.
+    among those whose actions have changed no more than the gate allows, from the running policy's
+    and from those of ``origin``, the policy that all rounds began with.
     """
 
     learner_type = AnchoredLearner
@@ -111,6 +116,7 @@ class PolicyTuning(Extraction):
         config: FinetuningConfig,
         options: ExtractionOptions,
         running: TrainedPolicy,
+        origin: TrainedPolicy,
     ) -> None:
         begin = extraction_config(config, running)
         held = config.held_out
@@ -119,20 +125,28 @@ class PolicyTuning(Extraction):
         self._older_starts = StartRows(self._older.episodes)
         self._older_count = begin.batch - max(1, round(config.online_starts * begin.batch))
         rows = self._starts.draw(np.random.default_rng(config.seed), ANCHORS)
-        z, _ = self._encode(self._observations(rows))
-        self.learner.anchor(z, config.action_penalty)
-        self._largest_change = MARGIN * config.gate.action_change
+        observation = self._observations(rows)
+        self._anchors, _ = self._encode(observation)
+        self.learner.anchor(self._anchors, config.action_penalty)
+        with torch.no_grad():
+            self._first_actions = origin.policy(observation)
+        self._largest = {name: MARGIN * getattr(config.gate, name) for name in CHANGES}
 
     def _evaluate(self, first_seed: int = 0) -> dict[str, Any]:
         """Return what the model imagines of whole episodes; nobody has seen the real return."""
         starts = np.array([episode.start for episode in self._episodes])
         imagined = self.imagined_return(self._observations(starts))
         change = self.learner.squared_change().sqrt().item()
-        return {"real_return": None, "imagined_return": imagined, "action_change": change}
+        with torch.no_grad():
+            drift = root_mean_square(self.learner.actor(self._anchors) - self._first_actions)
+        changes = dict(zip(CHANGES, (change, drift), strict=True))
+        return {"real_return": None, "imagined_return": imagined} | changes
 
     def _scores(self) -> list[float]:
         return [
-            line["imagined_return"] if line["action_change"] <= self._largest_change else -math.inf
+            line["imagined_return"]
+            if all(line[name] <= largest for name, largest in self._largest.items())
+            else -math.inf
             for line in self._curve
         ]
 

@@ -127,7 +127,7 @@ class Finetune:
     ) -> TrainedPolicy:
         """Fine-tune the policy in a model that nothing was told, by each of ``seen`` in turn."""
         old = two_robots(_world_model(inputs), policy.task.name)
-        options, tuning = ExtractionOptions("cpu"), config.finetuning
+        options, tuning, origin = ExtractionOptions("cpu"), config.finetuning, policy
         for number, online in enumerate(seen):
             read = {
                 "world_model": sha256(inputs.world_model),
@@ -135,7 +135,9 @@ class Finetune:
                 "offline_dataset": offline.fingerprint(),
             }
             folder = out / f"round{number}"
-            policy = PolicyTuning(old, online, offline, folder, tuning, options, policy).run(read)
+            policy = PolicyTuning(
+                old, online, offline, folder, tuning, options, policy, origin
+            ).run(read)
         return policy
 
     def _online_only(

@@ -32,6 +32,9 @@ class Finetune:
     """World model that the policy was extracted from."""
     offline: Path = Path("runs/data")
     """Dataset that the world model was trained on; half of every batch."""
+    origin: Path | None = None
+    """The policy that fine-tuning began with, rounds ago: ``--gate.action-drift`` is how far from
+    it a candidate may act; the running policy by default."""
     out: Path = Path("runs/finetuned")
     """Run directory; ``candidate/policy.safetensors`` and ``gate.json`` are the result."""
     config: Annotated[FinetuningConfig, tyro.conf.arg(name="")] = field(
@@ -47,7 +50,7 @@ class Finetune:
         """Fine-tune, print the gate's verdicts; 3 when there is no candidate that it accepts."""
         ONE_OR_MORE.require(self, "threads")
         torch.set_num_threads(self.threads)
-        sources = Sources(self.world_model, self.policy, self.data, self.offline)
+        sources = Sources(self.world_model, self.policy, self.data, self.offline, self.origin)
         try:
             proposal = Finetuning(sources, self.out, self.config).run()
         except TrainingDivergedError as error:  # the data's fault as well: other data, another time

@@ -88,6 +88,7 @@ class Rig:
             directory=directory,
             policy_dir=directory / "policies",
             offline=directory,
+            origin=directory / "policy",
             task=TASK,
             episodes=2,
             watch=2,
@@ -179,7 +180,10 @@ def test_a_good_candidate_becomes_what_the_next_round_goes_on_from(
     assert state.before == [501.0, 499.0]
     rig.record()
     until(watched, Phase.LEARNING)
-    assert state.policy in watched.round.finetune(watched._learning._settings)
+    arguments = watched.round.finetune(watched._learning._settings)
+    given = dict(zip(arguments[1::2], arguments[2::2], strict=False))
+    assert given["--policy"] == state.policy
+    assert given["--origin"] == str(rig.directory / "policy"), "and what drift is measured from"
     watched.close()
 
 

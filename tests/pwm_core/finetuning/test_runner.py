@@ -15,12 +15,13 @@ from pwm_core.checkpoint import load_checkpoint
 from pwm_core.data.dataset import Dataset, DatasetError, DatasetWriter
 from pwm_core.extraction.config import ExtractionOptions
 from pwm_core.extraction.store import TrainedPolicy
+from pwm_core.files import sha256
 from pwm_core.finetuning import runner
 from pwm_core.finetuning.config import FinetuningConfig
 from pwm_core.finetuning.gate import (
     Contenders,
     Verdict,
-    action_change,
+    action_changes,
     imagined,
     not_worse,
     prediction,
@@ -71,7 +72,8 @@ def running(tiny_policy: Path) -> TrainedPolicy:
 
 
 def tuning(single: TrainedWorldModel, data: Dataset, running: TrainedPolicy, out: Path):
-    return PolicyTuning(single, data, data, out, SMALL, ExtractionOptions("cpu"), running)
+    options = ExtractionOptions("cpu")
+    return PolicyTuning(single, data, data, out, SMALL, options, running, running)
 
 
 def test_model_of_one_task_predicts_as_before(
@@ -149,7 +151,9 @@ def test_warm_start_acts_as_the_running_policy(
     assert not torch.allclose(run.policy()(o), before, atol=1e-5)
 
 
+@pytest.mark.parametrize("bound", ["action_change", "action_drift"])
 def test_an_iterate_that_acts_all_too_differently_is_not_kept(
+    bound: str,
     single: TrainedWorldModel,
     dataset: Dataset,
     running: TrainedPolicy,
@@ -158,15 +162,15 @@ def test_an_iterate_that_acts_all_too_differently_is_not_kept(
 ) -> None:
     """However much the model imagines of it."""
     data = of_policy(dataset, running, 4)
-    narrow = dataclasses.replace(SMALL, gate=dataclasses.replace(SMALL.gate, action_change=1e-6))
+    narrow = dataclasses.replace(SMALL, gate=dataclasses.replace(SMALL.gate, **{bound: 1e-6}))
     options = ExtractionOptions("cpu", evaluate_every=1)
-    run = PolicyTuning(single, data, data, tmp_path, narrow, options, running)
+    run = PolicyTuning(single, data, data, tmp_path, narrow, options, running, running)
     imagined = iter([1.0, 1.0, 2.0, 3.0])
     monkeypatch.setattr(run, "imagined_return", lambda _: next(imagined))
     candidate = run.run({})
     lines = read_metrics(tmp_path)
     assert [line["imagined_return"] for line in lines] == [1, 1, 2, 3]
-    assert [line["action_change"] > 1e-6 for line in lines] == [False, False, True, True]
+    assert [line[bound] > 1e-6 for line in lines] == [False, False, True, True]
     assert candidate.record["training"]["kept"] == 0
     o = torch.from_numpy(np.array(data.observation[:50]))
     assert torch.allclose(candidate.policy(o), running.policy(o), atol=1e-5)
@@ -184,6 +188,26 @@ def test_candidate_and_its_record(sources: Sources, tmp_path: Path) -> None:
     provenance = candidate.record["provenance"]
     assert gate["lineage"].items() <= provenance.items()
     assert set(gate["lineage"]) >= {"running_policy", "running_world_model", "offline_dataset"}
+
+
+def test_the_first_policy_is_what_drift_is_measured_from(
+    sources: Sources, running: TrainedPolicy, tmp_path: Path
+) -> None:
+    first = deepcopy(running)
+    with torch.no_grad():
+        first.policy.actor.mean[-1].bias.add_(0.5)
+    first.save(tmp_path / "first.safetensors")
+    sources = dataclasses.replace(sources, origin=tmp_path / "first.safetensors")
+    proposal = Finetuning(sources, tmp_path / "run", SMALL).run()
+    figures = {verdict.check: verdict.figure for verdict in proposal.verdicts}
+    assert figures["action change"] < 0.1 < figures["action drift"]
+    lineage = TrainedPolicy.load(proposal.policy).record["provenance"]
+    assert lineage["origin_policy"] == sha256(sources.origin)
+    other = dataclasses.replace(first, task=dataclasses.replace(first.task, name="another"))
+    other.save(tmp_path / "other.safetensors")
+    sources = dataclasses.replace(sources, origin=tmp_path / "other.safetensors")
+    with pytest.raises(FinetuningError, match="is a policy of another, or of other layouts"):
+        Finetuning(sources, tmp_path / "refused", SMALL)
 
 
 class Interrupted(Exception):
@@ -262,15 +286,18 @@ def test_gate_refuses_a_worse_candidate_and_a_worse_model(
     with torch.no_grad():
         for parameter in wild.policy.actor.mean[-1].parameters():
             parameter.mul_(-1).sub_(3.0)
-    same = Contenders(single, single, running, running)
+    same = Contenders(single, single, running, running, running)
     gate = SMALL.gate
     assert imagined(same, data, gate, 0).passed
-    assert action_change(same, data, gate, 0).figure == 0
+    assert [v.figure for v in action_changes(same, data, gate, 0)] == [0, 0]
     assert all(v.passed for v in prediction(same, windows_of(data, 4, 0), 100, gate))
-    changed = Contenders(single, single, running, wild)
-    assert not action_change(changed, data, gate, 0).passed
+    changed, drifted = (Contenders(single, single, r, wild, running) for r in (running, wild))
+    narrow = dataclasses.replace(gate, action_change=1.0, action_drift=1.0)
+    assert [v.passed for v in action_changes(changed, data, narrow, 0)] == [False, False]
+    assert [v.passed for v in action_changes(drifted, data, narrow, 0)] == [True, False]
+    assert [v.passed for v in action_changes(drifted, data, gate, 0)] == [True, True]
     swapped = [
-        imagined(Contenders(single, single, *pair), data, gate, 0)
+        imagined(Contenders(single, single, *pair, running), data, gate, 0)
         for pair in ((running, wild), (wild, running))
     ]
     assert sorted(v.passed for v in swapped) == [False, True]
@@ -311,11 +338,11 @@ def test_a_model_that_was_spoilt_is_refused(
         for parameter in spoilt.model.dynamics.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=noise))
     latent, *_ = prediction(
-        Contenders(single, spoilt, running, running), windows, apart, SMALL.gate
+        Contenders(single, spoilt, running, running, running), windows, apart, SMALL.gate
     )
     assert not latent.passed
     latent, *_ = prediction(
-        Contenders(spoilt, single, running, running), windows, apart, SMALL.gate
+        Contenders(spoilt, single, running, running, running), windows, apart, SMALL.gate
     )
     assert latent.passed
 

@@ -65,6 +65,7 @@ def test_exit_status_verdicts_and_files_agree(
         "known rewards",
         "imagined return",
         "action change",
+        "action drift",
     }
     candidate = TrainedPolicy.load(tmp_path / "run" / "candidate" / "policy.safetensors")
     assert candidate.record["gate"]["accepted"] == found["accepted"]

@@ -27,6 +27,8 @@ class RoundSettings:
     """Directory that the policy node reads bundles from."""
     offline: Path
     """Dataset that the world model was trained on."""
+    origin: Path
+    """The policy that all rounds began with."""
     task: str
     episodes: int
     """New episodes that begin a round."""
@@ -67,7 +69,7 @@ class Course:
     def round(self) -> Round:
         """The files of the present round."""
         state, settings = self.state, self.settings
-        basis = Basis(state.bundle, Path(state.policy), Path(state.world_model))
+        basis = Basis(state.bundle, Path(state.policy), Path(state.world_model), settings.origin)
         directory = settings.directory / f"round_{state.round:04}"
         return Round(directory, basis, settings.offline, settings.task, state.held_out)
 

@@ -58,6 +58,8 @@ class Basis:
     """``policy.safetensors`` that the bundle was exported from."""
     world_model: Path
     """The world model that the policy was extracted from."""
+    origin: Path
+    """``policy.safetensors`` that all rounds began with."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ class Round:
             "finetune",
             *("--policy", str(self.basis.policy)),
             *("--world-model", str(self.basis.world_model)),
+            *("--origin", str(self.basis.origin)),
             *("--data", str(self.data)),
             *("--held-out", str(self.held_out)),
             *("--offline", str(self.offline)),

@@ -279,6 +279,7 @@ def read(node: Node) -> Settings:
             directory=directory,
             policy_dir=Path(get("policy_dir")).absolute(),
             offline=offline,
+            origin=Path(get("policy")).absolute(),
             task=get("task"),
             episodes=get("episodes_per_round"),
             watch=get("watch_episodes"),

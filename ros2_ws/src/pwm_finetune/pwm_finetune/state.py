@@ -56,7 +56,7 @@ class State:
     world_model: str
     """The world model that it was extracted from."""
     origin: str
-    """The policy that all began with."""
+    """SHA-256 of the policy that all began with."""
     phase: Phase = Phase.GATHERING
     round: int = 0
     """Number of the round; 0 before the first."""
