@@ -150,7 +150,7 @@ def _declare_learner(node: Node) -> None:
         "learner",
         "pwm",
         "Command of the learner; a prefix may run it elsewhere on the same files, say "
-        "`ssh trainer pwm`.",
+        "`ssh -tt trainer pwm`.",
     )
     _declare(
         node,
