@@ -57,6 +57,7 @@ def test_the_oldest_episodes_make_room(tmp_path: Path) -> None:
     data = OnlineData(tmp_path, TASK, Bounds(10.5 * size, True, 5))
     for episode in range(40):
         data.add(stretch(episode))
+        data.make_room()
         assert data.bytes <= 10.5 * size
     assert seeds(tmp_path / TRAINING)[-1] == 38
     assert seeds(tmp_path / HELD_OUT)[-1] == 39
@@ -69,11 +70,46 @@ def test_the_oldest_episodes_make_room(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {TRAINING, HELD_OUT}
 
 
+def test_room_is_made_when_there_is_time(tmp_path: Path) -> None:
+    size = 4 * (LENGTH + 1) * (5 + 1 + 1)
+    data = OnlineData(tmp_path, TASK, Bounds(10.5 * size, True, 5))
+    for episode in range(14):
+        data.add(stretch(episode))
+    assert seeds(tmp_path / TRAINING)[0] == 0, "adding an episode writes no others anew"
+    data.make_room()
+    assert seeds(tmp_path / TRAINING)[0] > 0
+    assert data.bytes <= 10.5 * size
+
+
+def test_room_that_could_not_be_made_is_tried_for_after_the_next_episode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk is not written to again and again."""
+    size = 4 * (LENGTH + 1) * (5 + 1 + 1)
+    data = OnlineData(tmp_path, TASK, Bounds(3.5 * size, True, 5))
+    for episode in range(5):
+        data.add(stretch(episode))
+    with monkeypatch.context() as patch:
+        patch.setattr(Dataset, "trajectory", full_disk)
+        with pytest.raises(OSError, match="no space"):
+            data.make_room()
+        data.make_room()
+    assert seeds(tmp_path / TRAINING) == [0, 1, 2, 3]
+    data.add(stretch(5))
+    data.make_room()
+    assert data.bytes <= 3.5 * size
+
+
+def full_disk(*_: object) -> None:
+    raise OSError("no space left on device")
+
+
 def test_or_recording_stops(tmp_path: Path) -> None:
     size = 4 * (LENGTH + 1) * (5 + 1 + 1)
     data = OnlineData(tmp_path, TASK, Bounds(3.5 * size, False, 5))
     for episode in range(10):
         data.add(stretch(episode))
+    data.make_room()
     assert data.full
     assert seeds(tmp_path / TRAINING) == [0, 1, 2, 3]
 

@@ -31,7 +31,7 @@ class Bounds:
     """How much is recorded, and what becomes of it."""
 
     max_bytes: float
-    """Most bytes of all episodes."""
+    """Most bytes of all episodes, once there is time to make room."""
     drop_oldest: bool
     """When there are more: drop the oldest episodes; else record no more."""
     held_out_every: int
@@ -52,6 +52,7 @@ class OnlineData:
         self._heard: int | None = None
         self.full = False
         """Whether recording has stopped for want of room."""
+        self._overfull = False
 
     def _open(self, name: str) -> DatasetWriter:
         path = self.directory / name
@@ -78,8 +79,9 @@ class OnlineData:
         every = self._bounds.held_out_every
         name = HELD_OUT if number % every == every - 1 else TRAINING
         self._writers[name].extend([trajectory])
-        if self.bytes > self._bounds.max_bytes:
-            self._make_room()
+        too_large = self.bytes > self._bounds.max_bytes
+        self.full = too_large and not self._bounds.drop_oldest
+        self._overfull = too_large and self._bounds.drop_oldest
 
     def _number(self, heard: int) -> int:
         """Return the number of an episode here; stretches of one episode come one after another."""
@@ -110,10 +112,15 @@ class OnlineData:
         """Episodes recorded since the beginning, dropped ones too."""
         return self._episode + 1
 
-    def _make_room(self) -> None:
-        if not self._bounds.drop_oldest:
-            self.full = True
+    def make_room(self) -> None:
+        """Drop the oldest episodes if there is too much and they may be dropped.
+
+        What is kept is written anew: on a slow disk that takes its time, so that nothing that must
+        be answered soon may wait for it. What has failed is tried again after the next episode.
+        """
+        if not self._overfull:
             return
+        self._overfull = False
         share = KEPT_SHARE * self._bounds.max_bytes / self.bytes
         for name, writer in self._writers.items():
             kept = round(share * len(writer.episodes))

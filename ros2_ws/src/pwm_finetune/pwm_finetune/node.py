@@ -169,6 +169,8 @@ class FinetuneNode(Node):
         if self._settings.trial_lease:
             self._trial.want(self._rounds.unproven)
         try:
+            if not self._rounds.unproven:  # a candidate that acts is waiting for nothing
+                self._data.make_room()
             if self._lineage_holds():
                 self._rounds.step()
         except (OSError, PwmError) as error:  # a full disk, say; tried again
