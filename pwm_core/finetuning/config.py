@@ -20,6 +20,9 @@ class GateConfig:
     recorded_rewards: float = 0.05
     """Largest squared difference of recorded rewards from what the old model expects where the
     offline data lies near, relative to the variance of its rewards."""
+    trust_rewards: bool = False
+    """Take recorded rewards for right that the offline data lies nowhere near, as those of a robot
+    whose sensors have shifted. Those that it lies near are held against it all the same."""
     reward_error: float = 0.06
     """Largest relative squared error of rewards on held-out offline data, one decision ahead. The
     task's reward is the same on any robot: where this grows, the online rewards contradict it."""

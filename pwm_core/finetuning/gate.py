@@ -147,16 +147,22 @@ def recorded_rewards(
     """What the robot recorded is the task's reward, as far as the offline data can tell.
 
     ``online`` is all that was recorded: what trains does the harm. It is refused where the offline
-    data can tell nothing.
+    data can tell nothing, unless the operator vouches for it.
     """
     found = agreement(old, online, offline, seed)
     meaning = (
         f"squared difference from what the old model expects, where the offline data lies near: "
         f"{found.known} of {found.decisions} decisions"
     )
-    if math.isnan(found.error):
-        meaning += "; nothing vouches for them: record nearer to the offline data, or add to that"
-    return Verdict("recorded rewards", found.error, "at most", config.recorded_rewards, meaning)
+    error = found.error
+    if math.isnan(error) and config.trust_rewards:
+        error, meaning = 0.0, f"{meaning}; nothing vouches for them, they are trusted as told"
+    elif math.isnan(error):
+        meaning += (
+            "; nothing vouches for them: record nearer to the offline data, add to that, or trust "
+            "them (--gate.trust-rewards)"
+        )
+    return Verdict("recorded rewards", error, "at most", config.recorded_rewards, meaning)
 
 
 def imagined(c: Contenders, online: Dataset, config: GateConfig, seed: int) -> Verdict:

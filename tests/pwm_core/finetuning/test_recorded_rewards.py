@@ -102,3 +102,15 @@ def test_where_nothing_can_be_said_the_gate_refuses(
     verdict = recorded_rewards(single_task(trained, TASK), online, offline, GateConfig(), 0)
     assert not verdict.passed
     assert f"{found.known} of 2000 decisions; nothing vouches for them" in verdict.meaning
+    vouched = GateConfig(trust_rewards=True)
+    verdict = recorded_rewards(single_task(trained, TASK), online, offline, vouched, 0)
+    assert verdict.passed
+    assert "they are trusted as told" in verdict.meaning
+
+
+def test_rewards_that_contradict_are_refused_however_trusted(
+    trained: TrainedWorldModel, data: Dataset
+) -> None:
+    wrong = changed(data, "reward", lambda r: -r)
+    vouched = GateConfig(trust_rewards=True)
+    assert not recorded_rewards(single_task(trained, TASK), wrong, data, vouched, 0).passed
