@@ -71,7 +71,8 @@ def world_model_loss(
     latents = unroll(model, z, windows.action, embedding)
     rho = weights.rho ** torch.arange(horizon, device=z.device)
     decided = windows.decided.to(latents.dtype)
-    consistency = (((latents[1:] - target) * decided[..., None]).square().mean((1, 2)) * rho).mean()
+    error = (latents[1:] - target).mul_(decided[..., None])
+    consistency = (error.square().mean((1, 2)) * rho).mean()
     logits = model.reward_logits(latents[:-1], windows.action, repeated)
     reward = ((model.two_hot.loss(logits, windows.reward) * decided).mean(1) * rho).mean()
     total = weights.consistency * consistency + weights.reward * reward
